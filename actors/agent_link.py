@@ -1,0 +1,240 @@
+"""The network side of a state machine: one thread reads the agent's event stream, a few send requests.
+
+Threads must not send actor messages. They put what happened on a queue and make a descriptor readable,
+which the actor watches. Requests go through http.client on kept-alive connections: of the clients that
+were measured it costs the least CPU by far (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import queue
+import socket
+import threading
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from scheduling.container import STATE_EVENT_DECODER, StateEvent
+from scheduling.executor import Outcome, Request
+from scheduling.lifecycle import Input
+from scheduling.sse import EventParser, EventTooLargeError
+
+CONNECT_SECONDS = 5.0
+FIRST_EVENT_SECONDS = 15.0
+REQUEST_SECONDS = 15.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+LARGEST_REPLY_BYTES = 64 * 1024
+_READ_BYTES = 256 * 1024
+# A pulled cable resets nothing: the kernel asks the other side after 5 s of silence, and gives up after 11.
+_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
+
+_VERBS = {
+    Input.PUT: ("PUT", "", 201),
+    Input.START: ("POST", "/start", 202),
+    Input.STOP: ("POST", "/stop", 202),
+    Input.DELETE: ("DELETE", "", 200),
+}
+
+
+class Saw(msgspec.Struct, frozen=True):
+    """An event of the stream; `first`: it is the whole state of the agent."""
+
+    event: StateEvent
+    first: bool
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """The stream is not there, and why; it is being connected again."""
+
+    error: str
+
+
+class Replied(msgspec.Struct, frozen=True):
+    """What became of a request."""
+
+    task: str
+    step: Input
+    outcome: Outcome
+    error: str
+
+
+Happening = Saw | Broken | Replied
+
+
+class Mailbox:
+    """What the threads tell the actor: a queue, and a descriptor that is readable while it is not empty."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._reader.fileno()
+
+    def put(self, happening: Happening) -> None:
+        """Called by the threads."""
+        self._queue.put(happening)
+        # When the pair is full the actor has been woken often enough.
+        with contextlib.suppress(BlockingIOError):
+            self._writer.send(b"!")
+
+    def drain(self) -> list[Happening]:
+        """Called by the actor: all that has happened."""
+        with contextlib.suppress(BlockingIOError):
+            while self._reader.recv(4096):
+                pass
+        happenings = []
+        while not self._queue.empty():
+            happenings.append(self._queue.get_nowait())
+        return happenings
+
+
+class EventStream:
+    """Reads one agent's stream for ever, in a thread: connect, first event, changes; after a break again."""
+
+    def __init__(self, endpoint: str, mailbox: Mailbox, rng: Random) -> None:
+        self._host, self._port = _address(endpoint)
+        self._mailbox = mailbox
+        self._rng = rng
+        self._connection: http.client.HTTPConnection | None = None
+        threading.Thread(target=self._run, name="event-stream", daemon=True).start()
+
+    def reconnect(self) -> None:
+        """Break the stream on purpose: the new one begins with the agent's full state."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        failures = 0
+        pause = threading.Event()  # never set: a wait that costs nothing
+        while True:
+            try:
+                got_state = False
+                for event in self._events():
+                    self._mailbox.put(Saw(event, not got_state))
+                    got_state, failures = True, 0
+                error = "the agent has ended its event stream"
+            except (OSError, http.client.HTTPException, EventTooLargeError) as problem:
+                error = (
+                    f"{type(problem).__name__}: {problem}"
+                    if not isinstance(problem, OSError)
+                    else _said(problem)
+                )
+            except msgspec.MsgspecError as problem:
+                error = f"the agent sent an event that is none: {problem}"
+            except RecursionError:
+                error = "the agent sent an event that is nested too deep"
+            self._mailbox.put(Broken(error))
+            failures += 1
+            longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
+            pause.wait(longest * self._rng.uniform(0.5, 1.0))
+
+    def _events(self) -> Any:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
+        self._connection = connection
+        try:
+            connection.connect()
+            sock: socket.socket = connection.sock
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEP_ALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            sock.settimeout(FIRST_EVENT_SECONDS)
+            connection.request("GET", "/api/v0/containers", headers={"Accept": "text/event-stream"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise http.client.HTTPException(f"the agent answered {response.status} to the event stream")
+            parser = EventParser()
+            first = True
+            while data := response.read1(_READ_BYTES):
+                for event in parser.feed(data):
+                    yield STATE_EVENT_DECODER.decode(event.data)
+                    if first:
+                        # From here on silence is legitimate: an idle agent has nothing to say.
+                        first = False
+                        sock.settimeout(None)
+        finally:
+            connection.close()
+
+
+class RequestSenders:
+    """Sends requests to one agent, as many at a time as there are threads; they are made when needed."""
+
+    def __init__(self, endpoint: str, mailbox: Mailbox, most_threads: int) -> None:
+        self._host, self._port = _address(endpoint)
+        self._mailbox = mailbox
+        self._most = most_threads
+        self._threads = 0
+        self._idle = 0
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
+
+    def send(self, request: Request) -> None:
+        """Have a thread send it; the reply comes to the mailbox."""
+        with self._lock:
+            if self._idle == 0 and self._threads < self._most:
+                self._threads += 1
+                threading.Thread(target=self._run, name="request-sender", daemon=True).start()
+            elif self._idle:
+                self._idle -= 1
+        self._queue.put(request)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_SECONDS)
+        while True:
+            request = self._queue.get()
+            outcome, error = self._exchange(connection, request)
+            self._mailbox.put(Replied(request.task, request.step, outcome, error))
+            with self._lock:
+                self._idle += 1
+
+    def _exchange(self, connection: http.client.HTTPConnection, request: Request) -> tuple[Outcome, str]:
+        verb, path, right = _VERBS[request.step]
+        path = f"/api/v0/containers/{request.task}{path}"
+        for kept_alive in (connection.sock is not None, False):
+            try:
+                connection.request(verb, path, body=request.body or None)
+                response = connection.getresponse()
+                text = response.read(LARGEST_REPLY_BYTES).decode("utf-8", "replace").strip()
+                if not response.isclosed():
+                    connection.close()
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as problem:
+                connection.close()
+                # A kept-alive connection may have been closed by the agent meanwhile: that says nothing.
+                if not kept_alive:
+                    return "unanswered", f"{verb} {path}: {problem}"
+            except (OSError, http.client.HTTPException) as problem:
+                connection.close()
+                return "unanswered", f"{verb} {path}: {_said(problem)}"
+            else:
+                return _judge(
+                    response.status, right, f"{verb} {path}: the agent answered {response.status} {text}"
+                )
+        raise AssertionError("the second try always returns")
+
+
+def _judge(status: int, right: int, said: str) -> tuple[Outcome, str]:
+    """A 409 or 404 means that the agent's containers are not what its stream made us believe."""
+    if status == right:
+        return "accepted", ""
+    return ("contradicted" if status in (404, 409) else "refused"), said
+
+
+def _address(endpoint: str) -> tuple[str, int]:
+    parts = urlsplit(endpoint)
+    return parts.hostname or "", parts.port or 80
+
+
+def _said(problem: Exception) -> str:
+    return (
+        (problem.strerror if isinstance(problem, OSError) else "") or str(problem) or type(problem).__name__
+    )

@@ -1,0 +1,87 @@
+"""Discovery: says which agents exist, from a static list and a watched file; writes them to the registry."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from actors.base import CannotStartError, HarpoonActor
+from actors.messages import Mutate, Mutated
+from config.agents_file import AgentsFileError, read_agents_file, spec
+from scheduling.registry import AgentSpec, SyncAgents
+
+ANSWER_SECONDS = 10.0
+STATIC, FILE = "static", "file"
+
+
+class Discovery(HarpoonActor):
+    """Tells the registry again only when a source has changed; a bad file keeps the agents known so far."""
+
+    def begin(self) -> None:
+        """Read the sources for the first time."""
+        if self.settings is None:
+            raise AssertionError("wired without settings")
+        self._told: dict[str, tuple[AgentSpec, ...]] = {}
+        self._known = {STATIC: tuple(spec(text) for text in self.settings.agents), FILE: ()}
+        self._batch = ""
+        self._sent_at = 0.0
+        self._sending: dict[str, tuple[AgentSpec, ...]] = {}
+        self._stamp: tuple[int, int, int] | None = None
+        self._complaint = ""
+        try:
+            self._read_file()
+        except AgentsFileError as error:
+            raise CannotStartError(str(error)) from None
+
+    def tick(self) -> None:
+        """Look at the file again, and give up an answer that does not come."""
+        if time.monotonic() - self._sent_at > ANSWER_SECONDS:
+            self._batch = ""
+        try:
+            self._read_file()
+        except AgentsFileError as error:
+            if str(error) != self._complaint:
+                self.log.warning("%s; the agents known so far stay", error)
+            self._complaint = str(error)
+        else:
+            self._complaint = ""
+
+    def settle(self) -> None:
+        """Tell the registry what it has not been told."""
+        if self.settings is None or self._batch:
+            return
+        self._sending = {
+            source: agents for source, agents in self._known.items() if self._told.get(source) != agents
+        }
+        if self._sending:
+            self._batch = uuid4().hex
+            self._sent_at = time.monotonic()
+            mutations = tuple(
+                ("", SyncAgents(source=source, agents=agents)) for source, agents in self._sending.items()
+            )
+            self.send(self.peers["registry"], Mutate(batch=self._batch, mutations=mutations))
+
+    def receiveMsg_Mutated(self, message: Mutated, _sender: Any) -> None:
+        """The registry knows."""
+        if message.batch != self._batch:
+            return
+        if message.error:
+            self.log.warning("the registry can't take the agents: %s", message.error)
+            return  # told again when the tick gives this one up
+        self._batch = ""
+        self._told.update(self._sending)
+
+    def _read_file(self) -> None:
+        if self.settings is None or not self.settings.agents_file:
+            return
+        path = Path(self.settings.agents_file)
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise AgentsFileError(f"the agents file {path} can't be read: {error.strerror}") from None
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if stamp != self._stamp:
+            self._known[FILE] = read_agents_file(path)
+            self._stamp = stamp

@@ -1,0 +1,247 @@
+"""The launcher: the process a user starts. It starts web and the actors, watches them, and ends them.
+
+Ending is the same as crashing: whatever was accepted is on disk, so the actors are simply killed, and a
+crash of any part takes the same road as a stop. Only HTTP requests under way are let finish.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from actors import processes
+from actors.lifeline import become_launcher
+from actors.log import make_logger
+from actors.messages import Begin, Begun
+from actors.processes import Helper
+from actors.system import free_port, start_system
+from config.settings import Settings
+
+START_SECONDS = 30.0
+READY_SECONDS = 30.0
+END_SECONDS = 4.0
+# Helpers or actors that die more often than this in a row: it makes no sense to go on.
+MOST_STARTS = 10
+CALM_SECONDS = 30.0
+
+
+class LaunchError(Exception):
+    """It can't be started; the text is one line for the user."""
+
+
+class Launcher:
+    """Runs a scheduler until it is told to end. `agent_command` makes the command of dev's own agent."""
+
+    def __init__(self, settings: Settings, agent_command: Callable[[int], list[str]] | None = None) -> None:
+        self.settings = settings
+        self._agent_command = agent_command
+        self._log = make_logger("launcher", settings.log_level.upper())
+        self._admin_port = settings.actor_port or free_port(settings.actor_address)
+        self._listener: socket.socket | None = None
+        self._helpers: dict[str, Helper] = {}
+        self._supervisor_fd = -1
+        self._admin_pid = 0
+        self._starts: dict[str, list[float]] = {}
+        self._ending = False
+
+    def run(self) -> int:
+        """Start, say so, watch, end; returns the exit code. Raises LaunchError when it can't be started."""
+        become_launcher()
+        signals, self._signal_writer = socket.socketpair()
+        for end in (signals, self._signal_writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._told_to_end)
+        try:
+            self._start_all()
+            self._watch(signals)
+        finally:
+            self._end_all()
+        return 0
+
+    # --- starting ---
+
+    def _start_all(self) -> None:
+        self._start_web()
+        if self._agent_command is not None:
+            self._start_agent()
+        self._start_actors()
+        self._wait_ready()
+        if not self._ending:
+            sys.stderr.write(f"listening on {self.url}\n")
+            sys.stderr.flush()
+
+    @property
+    def url(self) -> str:
+        """Where users reach it."""
+        host, port = self.settings.listen_address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def bind(self) -> None:
+        """Bind the HTTP socket. Raises LaunchError: it is the first thing that can go wrong."""
+        host, port = self.settings.listen_address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or error
+            raise LaunchError(f"can't listen on {host}:{port}: {reason}; choose another --listen") from None
+        self._listener = listener
+        if port == 0:
+            self.settings = _replace_listen(self.settings, f"{host}:{listener.getsockname()[1]}")
+
+    def _start_web(self) -> None:
+        if self._listener is None:
+            self.bind()
+        listener = self._listener
+        if listener is None:
+            raise AssertionError("bind() binds")
+        command = [sys.executable, "-m", "web.server"]
+        command += ["--fd", str(listener.fileno()), "--admin-port", str(self._admin_port)]
+        command += [
+            "--data",
+            str(Path(self.settings.data).resolve()),
+            "--address",
+            self.settings.actor_address,
+        ]
+        command += ["--workers", str(self.settings.web_workers), "--parent", str(os.getpid())]
+        os.set_inheritable(listener.fileno(), True)
+        self._helpers["web"] = Helper("web", command, pass_fds=(listener.fileno(),))
+        # Only web holds the socket: the actors, forked from here, must not keep the port.
+        listener.close()
+        self._listener = None
+
+    def _start_agent(self) -> None:
+        if self._agent_command is None:
+            return
+        self._helpers["agent"] = Helper("agent", self._agent_command(os.getpid()))
+
+    def _start_actors(self) -> None:
+        from actors.supervisor import GLOBAL_NAME, Supervisor  # noqa: PLC0415 - Thespian, only after `secure`
+
+        try:
+            system = start_system(self._admin_port)
+            supervisor = system.createActor(Supervisor, globalName=GLOBAL_NAME)
+            begun = system.ask(supervisor, Begin(settings=self.settings), timedelta(seconds=START_SECONDS))
+        except Exception as error:  # Thespian raises many kinds here
+            raise LaunchError(
+                f"the actor system can't be started on port {self._admin_port}: {error}"
+            ) from error
+        if not isinstance(begun, Begun):
+            raise LaunchError(f"the actors did not start within {START_SECONDS:.0f} s")
+        if begun.error:
+            raise LaunchError(begun.error)
+        self._admin_pid = psutil.Process(begun.pid).ppid()
+        self._supervisor_fd = os.pidfd_open(begun.pid)
+
+    def _wait_ready(self) -> None:
+        host, port = self.settings.listen_address
+        give_up_at = time.monotonic() + READY_SECONDS
+        while not self._ending:
+            if self._helpers["web"].ended() is not None:
+                raise LaunchError("the web process ended while starting; see above")
+            if _is_ready("127.0.0.1" if host == "0.0.0.0" else host, port):  # noqa: S104 - compared, not bound
+                return
+            if time.monotonic() > give_up_at:
+                raise LaunchError(f"{self.url} was not ready within {READY_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    # --- watching ---
+
+    def _told_to_end(self, _number: int, _frame: Any) -> None:
+        self._ending = True
+
+    def _watch(self, signals: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(signals, selectors.EVENT_READ, "signal")
+            selector.register(self._supervisor_fd, selectors.EVENT_READ, "actors")
+            for name, helper in self._helpers.items():
+                selector.register(helper.pidfd, selectors.EVENT_READ, name)
+            while not self._ending:
+                for key, _ in selector.select(timeout=1.0):
+                    if key.data == "signal":
+                        signals.recv(64)
+                    elif not self._ending:
+                        selector.unregister(key.fd)
+                        self._revive(str(key.data), selector)
+                processes.reap_orphans({helper.pid for helper in self._helpers.values()})
+
+    def _revive(self, name: str, selector: selectors.BaseSelector) -> None:
+        """Start anew what has died."""
+        now = time.monotonic()
+        recent = [at for at in self._starts.get(name, []) if now - at < CALM_SECONDS]
+        if len(recent) >= MOST_STARTS:
+            raise LaunchError(f"{name} ended {len(recent)} times within {CALM_SECONDS:.0f} s; see above")
+        self._starts[name] = [*recent, now]
+        self._log.warning("%s ended; starting it anew", name)
+        time.sleep(min(2.0, 0.1 * 2.0 ** len(recent)))
+        if name == "actors":
+            self._kill_actors()
+            self._start_actors()
+            selector.register(self._supervisor_fd, selectors.EVENT_READ, name)
+            return
+        self._helpers.pop(name).close()
+        if name == "web":
+            self._start_web()
+        else:
+            self._start_agent()
+        selector.register(self._helpers[name].pidfd, selectors.EVENT_READ, name)
+
+    # --- ending ---
+
+    def _kill_actors(self) -> None:
+        """Kill the admin, and with it all actors; wait until the port is theirs no more."""
+        if self._admin_pid:
+            processes.kill_tree(self._admin_pid)
+            self._admin_pid = 0
+        if self._supervisor_fd >= 0:
+            os.close(self._supervisor_fd)
+            self._supervisor_fd = -1
+
+    def _end_all(self) -> None:
+        self._kill_actors()
+        for helper in self._helpers.values():
+            helper.terminate()
+        give_up_at = time.monotonic() + END_SECONDS
+        while time.monotonic() < give_up_at and any(
+            helper.ended() is None for helper in self._helpers.values()
+        ):
+            time.sleep(0.02)
+        processes.sweep()
+        for helper in self._helpers.values():
+            helper.close()
+        if self._listener is not None:
+            self._listener.close()
+
+
+def _is_ready(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _replace_listen(settings: Settings, listen: str) -> Settings:
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.structs.replace(settings, listen=listen)

@@ -1,0 +1,132 @@
+"""harpoon-scheduler: the command line of the scheduler."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from actors.importing import ImportFileError, import_jobs, read_old_registry
+from actors.launcher import Launcher, LaunchError
+from actors.store import Store, StoreError
+from actors.system import free_port
+from actors.transport import load_secret, secure
+from config.settings import Settings, SettingsError, load_settings
+
+USER_ERROR = 1
+_OPTIONS = (
+    click.option("--listen", metavar="HOST:PORT", help="Where HTTP is served."),
+    click.option("--data", metavar="DIR", help="Where the registry and the secret are kept."),
+    click.option(
+        "--agent", "agents", multiple=True, metavar="[NAME=]HOST:PORT|URL", help="An agent; repeatable."
+    ),
+    click.option("--agents-file", metavar="FILE", help="A file of agents, one a line, watched for changes."),
+    click.option(
+        "--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings."
+    ),
+    click.option("--actor-port", type=int, metavar="N", help="The actor system's port; 0: any."),
+    click.option("--import", "import_file", metavar="FILE", type=click.Path(path_type=Path)),
+)
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="harpoon-scheduler")
+def main() -> None:
+    """A general-purpose cluster scheduler."""
+
+
+@main.command()
+@_options
+def serve(config: Path | None, import_file: Path | None, **flags: Any) -> None:
+    """Run the scheduler for agents that run elsewhere."""
+    settings = _settings(config, flags)
+    sys.exit(_launch(settings, import_file, None))
+
+
+@main.command()
+@_options
+def dev(config: Path | None, import_file: Path | None, **flags: Any) -> None:
+    """Run the scheduler and one local agent; both, and the tasks, end with it."""
+    settings = _settings(config, flags)
+    port = free_port("127.0.0.1")
+    data = settings.data_path / "dev-agent"
+    settings = msgspec.structs.replace(settings, agents=(*settings.agents, f"dev=127.0.0.1:{port}"))
+
+    def agent_command(_parent: int) -> list[str]:
+        command = [sys.executable, "-m", "agent.main", "--listen", f"127.0.0.1:{port}", "--data", str(data)]
+        return [*command, "--ephemeral", "--die-with-parent"]
+
+    sys.exit(_launch(settings, import_file, agent_command))
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    flags["agents"] = list(flags["agents"]) or None
+    try:
+        return load_settings(flags, os.environ, config)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _launch(
+    settings: Settings, import_file: Path | None, agent_command: Callable[[int], list[str]] | None
+) -> int:
+    _raise_limits()
+    launcher = Launcher(settings, agent_command)
+    try:
+        jobs = read_old_registry(import_file) if import_file is not None else []
+        launcher.bind()
+        data = _prepare_data(settings.data_path)
+        secure(load_secret(data / "secret"), settings.actor_address, data / "thespian.log")
+        _check_store(data, jobs)
+        return launcher.run()
+    except (LaunchError, StoreError, ImportFileError, ValueError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or settings.data}: {error.strerror}")
+
+
+def _prepare_data(data: Path) -> Path:
+    data = data.resolve()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise LaunchError(f"the data directory {data} can't be written; choose another --data")
+    return data
+
+
+def _check_store(data: Path, jobs: list[Any]) -> None:
+    """Open the registry once before anything is started, so that what is wrong with it is said at once."""
+    store = Store(data)
+    try:
+        store.load()
+        if jobs:
+            count = import_jobs(store, jobs)
+            click.echo(f"imported {count} of {len(jobs)} jobs; the others are scheduled already", err=True)
+    finally:
+        store.close()
+
+
+def _raise_limits() -> None:
+    """Every actor is a process with sockets to the others: take all the open files the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"harpoon-scheduler: {message}", err=True)
+    sys.exit(USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Every message between actors, grouped by who sends it. Frozen values; Thespian routes by class name.
+
+Topics name who broadcasts: the registry `desired`, the shepherd `actual`, the scheduler `waiting`, the
+supervisor `roster`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from config.settings import Settings
+from scheduling.commands import Batch
+from scheduling.registry import Answer, Mutation
+from scheduling.replica import Update
+
+Topic = Literal["desired", "actual", "waiting", "roster"]
+BROADCASTER: dict[Topic, str] = {
+    "desired": "registry",
+    "actual": "shepherd",
+    "waiting": "scheduler",
+    "roster": "supervisor",
+}
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all messages."""
+
+
+# --- from the launcher, to the supervisor ---------------------------------------------------------
+
+
+class Begin(Message, frozen=True, kw_only=True):
+    """Make all actors with these settings; answered by `Begun` once every one of them has said it is up."""
+
+    settings: Settings
+
+
+# --- from the supervisor --------------------------------------------------------------------------
+
+
+class Begun(Message, frozen=True, kw_only=True):
+    """To the launcher: all actors are up (`error` empty), or why not."""
+
+    pid: int
+    error: str = ""
+
+
+class Wire(Message, frozen=True, kw_only=True):
+    """To each of its actors: the settings, and the address of each peer by name. Answered by `Wired`."""
+
+    name: str
+    settings: Settings
+    peers: dict[str, Any]
+
+
+# --- from an actor to the supervisor --------------------------------------------------------------
+
+
+class Wired(Message, frozen=True, kw_only=True):
+    """The actor is up, in this process; or it can't be (`error`), and will end."""
+
+    name: str
+    pid: int
+    error: str = ""
+
+
+# --- between a broadcaster and those who follow it ------------------------------------------------
+
+
+class Subscribe(Message, frozen=True, kw_only=True):
+    """Send me a snapshot of this topic, and then what changes; only keys of these kinds, if given."""
+
+    topic: Topic
+    kinds: frozenset[str] | None = None
+
+
+class Broadcast(Message, frozen=True, kw_only=True):
+    """A snapshot or changes; the next comes once this one was acknowledged."""
+
+    topic: Topic
+    update: Update
+
+
+class Acknowledge(Message, frozen=True, kw_only=True):
+    """The update with this stamp has been taken in."""
+
+    topic: Topic
+    epoch: str
+    version: int
+
+
+# --- to the registry, from web, scheduler and discovery -------------------------------------------
+
+
+class Mutate(Message, frozen=True, kw_only=True):
+    """Mutations with the ids of their requests ("" where the sender never repeats one), to commit together.
+
+    `batch` comes back with the answers, so that a late answer is not taken for another's.
+    """
+
+    batch: str
+    mutations: tuple[tuple[str, Mutation], ...]
+
+
+# --- from the registry ----------------------------------------------------------------------------
+
+
+class Mutated(Message, frozen=True, kw_only=True):
+    """The answers, in order, after all were committed; or why nothing was (`error`)."""
+
+    batch: str
+    answers: tuple[Answer, ...]
+    error: str = ""
+
+
+# --- from the transformer, through the shepherd and its flocks, to the state machines -------------
+
+
+class Commands(Message, frozen=True, kw_only=True):
+    """Task commands for agents; each hop passes on the part of those below it."""
+
+    batch: Batch
+
+
+# --- from the shepherd to its flocks, and from a flock to its state machines ----------------------
+
+
+class Follow(Message, frozen=True, kw_only=True):
+    """These agents (name → endpoint), and no others, are yours to follow."""
+
+    agents: dict[str, str]
+    settings: Settings
+
+
+# --- from an actor to itself ----------------------------------------------------------------------
+
+
+class Tick(Message, frozen=True, kw_only=True):
+    """The payload of an actor's wakeup; an older generation than the current one is ignored."""
+
+    generation: int

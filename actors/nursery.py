@@ -1,0 +1,84 @@
+"""The children of an actor: made by name, made anew with a growing pause when they die."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+# A child that lived this long has recovered: its next death is a first one.
+RECOVERED_SECONDS = 60.0
+
+
+class Child(msgspec.Struct):
+    """One child: its address (None while it waits to be made), and how it has been doing."""
+
+    address: Any
+    made_at: float
+    deaths: int = 0
+    restarts: int = 0
+    due_at: float = 0.0
+
+
+class Nursery:
+    """Who of an actor's children is where. Times are monotonic seconds."""
+
+    def __init__(self, parent: Any, kind: Any) -> None:
+        self._parent = parent
+        self._kind = kind
+        self.children: dict[str, Child] = {}
+        self._names: dict[str, str] = {}
+
+    def make(self, name: str, kind: Any = None) -> Any:
+        """Create the child of this name, for the first time or anew; returns its address."""
+        address = self._parent.createActor(kind or self._kind)
+        child = self.children.setdefault(name, Child(address, time.monotonic()))
+        child.address, child.made_at = address, time.monotonic()
+        return address
+
+    def address_of(self, name: str) -> Any:
+        """The address of a child that lives, or None."""
+        child = self.children.get(name)
+        return child.address if child is not None else None
+
+    def name_of(self, address: Any) -> str | None:
+        """The name of the living child at this address."""
+        # Addresses of children compare equal only through the parent's address book, so they are looked
+        # through; the text form of a local address changes once the child is up.
+        return next((name for name, child in self.children.items() if child.address == address), None)
+
+    def lost(self, address: Any) -> str | None:
+        """A child has died: note when it may be made anew. Returns its name, None for a stranger."""
+        name = self.name_of(address)
+        if name is None:
+            return None
+        child, now = self.children[name], time.monotonic()
+        child.deaths = 1 if now - child.made_at > RECOVERED_SECONDS else child.deaths + 1
+        child.restarts += 1
+        child.address = None
+        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(child.deaths - 1, 10)
+        child.due_at = now + min(LONGEST_PAUSE_SECONDS, pause)
+        return name
+
+    @property
+    def waiting(self) -> list[str]:
+        """Those that wait to be made anew."""
+        return [name for name, child in self.children.items() if child.address is None]
+
+    def due(self) -> list[str]:
+        """Those whose pause is over."""
+        now = time.monotonic()
+        return [name for name in self.waiting if self.children[name].due_at <= now]
+
+    def next_within(self) -> float:
+        """In how many seconds the next one is due; only for when some are waiting."""
+        earliest = min(self.children[name].due_at for name in self.waiting)
+        return max(0.0, earliest - time.monotonic())
+
+    def release(self, name: str) -> Any:
+        """Let go of a child; returns its address if it lives."""
+        child = self.children.pop(name, None)
+        return child.address if child is not None else None

@@ -1,0 +1,126 @@
+"""StateMachine: one actor per remote agent; event stream in, HTTP commands out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import msgspec
+from thespian.actors import ThespianWatch, WatchMessage
+
+from actors.agent_link import Broken, EventStream, Mailbox, Replied, RequestSenders, Saw
+from actors.base import HarpoonActor
+from actors.messages import Commands, Follow, Topic
+from scheduling.actual import AGENT, METRICS, AgentStatus
+from scheduling.container import HostResources, totals
+from scheduling.executor import REQUESTS_IN_FLIGHT, Executor
+from scheduling.replica import Changes
+
+# How often at most the agent's full state is asked for because it contradicted its stream.
+RESYNC_SECONDS = 2.0
+
+
+class StateMachine(HarpoonActor):
+    """Follows one agent and brings its containers to the goals commanded; broadcasts to its flock."""
+
+    topic: ClassVar[Topic] = "actual"
+    tick_seconds: ClassVar[float | None] = None
+    heartbeat_seconds: ClassVar[float | None] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mailbox: Mailbox | None = None
+
+    def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
+        """Learn which agent is ours; the first thing a state machine hears."""
+        ((agent, endpoint),) = message.agents.items()
+        self.settings = message.settings
+        self.name = f"state_machine {agent}"
+        self.mailbox = Mailbox()
+        self.executor = Executor(agent, self.random)
+        self.status = AgentStatus(
+            name=agent, endpoint=endpoint, link="connecting", answered=False, since=time.time()
+        )
+        self.stream = EventStream(endpoint, self.mailbox, self.random)
+        self.senders = RequestSenders(endpoint, self.mailbox, REQUESTS_IN_FLIGHT)
+        self._resources: HostResources | None = None
+        self._resync_after = 0.0
+        self._metrics_after = 0.0
+        self.broadcast_to(sender)
+        self.publisher.publish({(AGENT, agent): self.status})
+
+    def receiveMsg_Commands(self, message: Commands, _sender: Any) -> None:
+        """Take in commands, if what we know of the agent is fresh; they are sent again otherwise."""
+        if self.status.link == "connected":
+            self.executor.command(message.batch.commands.get(self.status.name, ()), message.batch.configs)
+
+    def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
+        """The stream or a reply has something."""
+        if self.mailbox is None:
+            return
+        now = time.time()
+        for happening in self.mailbox.drain():
+            if isinstance(happening, Saw):
+                self._saw(happening, now)
+            elif isinstance(happening, Broken):
+                self._set_link("stale" if self.status.answered else "connecting", happening.error)
+            elif isinstance(happening, Replied):
+                self.executor.replied(happening.task, happening.step, happening.outcome, happening.error, now)
+
+    def settle(self) -> None:
+        """Send the requests that are due, and publish what changed."""
+        if self.mailbox is None:
+            return
+        now = time.time()
+        next_at = self.executor.tick(now)
+        if self.status.link == "connected":
+            for request in self.executor.requests(now):
+                self.senders.send(request)
+            self._resync_if_contradicted(now)
+        changes = self.executor.reports()
+        self._sample_metrics(changes, now)
+        if changes:
+            # Reservations change with every container: not worth a broadcast, but they ride along.
+            self.status = msgspec.structs.replace(self.status, resources=self._resources)
+        if self.publisher.state.get((AGENT, self.status.name)) != self.status:
+            changes[AGENT, self.status.name] = self.status
+        if changes:
+            self.publisher.publish(changes)
+        if next_at is not None:
+            self.wake_within(max(next_at - now, 0.01))
+
+    def watch(self) -> Any:
+        """Watch the mailbox."""
+        return ThespianWatch([self.mailbox.fileno()]) if self.mailbox is not None else None
+
+    def _saw(self, saw: Saw, now: float) -> None:
+        self.executor.saw(saw.event.containers, everything=saw.first, now=now)
+        self._resources = saw.event.resources
+        old = self.status.resources
+        if old is None or totals(old) != totals(self._resources):
+            self.status = msgspec.structs.replace(self.status, resources=self._resources)
+        if saw.first:
+            self._set_link("connected", "")
+
+    def _set_link(self, link: str, error: str) -> None:
+        since = self.status.since if link == self.status.link else time.time()
+        answered = self.status.answered or link == "connected"
+        self.status = msgspec.structs.replace(
+            self.status, link=link, error=error, since=since, answered=answered
+        )
+
+    def _resync_if_contradicted(self, now: float) -> None:
+        if not self.executor.contradicted:
+            return
+        if now >= self._resync_after:
+            self.executor.contradicted = False
+            self._resync_after = now + RESYNC_SECONDS
+            self.stream.reconnect()
+        else:
+            self.wake_within(self._resync_after - now)
+
+    def _sample_metrics(self, changes: Changes, now: float) -> None:
+        """Metrics are not state: they are sampled at most this often, and only while something happens."""
+        if self.settings is not None and now >= self._metrics_after:
+            self._metrics_after = now + self.settings.metrics_seconds * self.random.uniform(0.9, 1.1)
+            changes[METRICS, self.status.name] = self.executor.metrics()

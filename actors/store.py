@@ -1,0 +1,158 @@
+"""The registry on disk: SQLite in WAL mode with synchronous=FULL, one table a kind.
+
+What `commit` returned from has reached the disk. One process at a time: an exclusive lock on a file
+beside the database, which the kernel drops with its holder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Job, Placement
+from scheduling.job import decode_hook, encode_hook
+from scheduling.registry import Answer
+from scheduling.replica import Key
+
+SCHEMA_VERSION = 1
+# Request ids and their answers are kept for this many requests; repeating an older one does it again.
+REQUESTS_KEPT = 100_000
+FILE_NAME = "registry.db"
+
+_TABLES: dict[str, tuple[str, Any]] = {
+    JOB: ("jobs", Job),
+    AGENT: ("agents", Agent),
+    PLACEMENT: ("placements", Placement),
+}
+_SCHEMA = """
+CREATE TABLE jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE agents (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE placements (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('version', 0);
+CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, answer TEXT NOT NULL);
+"""
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)
+
+
+class StoreError(Exception):
+    """The store can't be used or written; the text says why, in one line, for the user."""
+
+
+class Store:
+    """The desired state, its version, and the answers to requests. Not thread-safe."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open, or make, the store in this directory. Raises StoreError."""
+        self.path = directory / FILE_NAME
+        self._lock = _take_lock(directory / f"{FILE_NAME}.lock")
+        try:
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5)
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreError(
+                f"the registry file {self.path} can't be used ({error}); "
+                "move it away and restore a copy, or start with an empty one"
+            ) from None
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file and the lock."""
+        if hasattr(self, "_connection"):
+            self._connection.close()
+        os.close(self._lock)
+
+    def load(self) -> tuple[int, dict[Key, Any]]:
+        """The version and the whole desired state. Raises StoreError."""
+        state: dict[Key, Any] = {}
+        for kind, (table, shape) in _TABLES.items():
+            decoder = msgspec.json.Decoder(shape, dec_hook=decode_hook)
+            for key, body in self._connection.execute(f"SELECT key, body FROM {table}"):  # noqa: S608 - our names
+                try:
+                    state[kind, key] = decoder.decode(body)
+                except msgspec.MsgspecError as error:
+                    raise StoreError(f"{self.path} has a broken row: {table} {key!r}: {error}") from None
+        (version,) = self._connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+        return version, state
+
+    def answer(self, request_id: str) -> Answer | None:
+        """What this request was answered, if it is known."""
+        row = self._connection.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
+        return msgspec.json.decode(row[0], type=Answer) if row else None
+
+    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, Answer]]) -> None:
+        """Write all of it durably, or nothing. Raises StoreError."""
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for kind, (table, _) in _TABLES.items():
+                gone = [(key[1],) for key, value in changes.items() if key[0] == kind and value is None]
+                rows = [
+                    (key[1], _ENCODER.encode(value).decode())
+                    for key, value in changes.items()
+                    if key[0] == kind and value is not None
+                ]
+                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", gone)  # noqa: S608 - our names
+                self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
+            self._write_answers(answers)
+            execute("UPDATE meta SET value = ? WHERE name = 'version'", (version,))
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise StoreError(f"the registry file {self.path} can't be written: {error}") from None
+
+    def _write_answers(self, answers: Iterable[tuple[str, Answer]]) -> None:
+        rows = [
+            (request_id, _ENCODER.encode(answer).decode()) for request_id, answer in answers if request_id
+        ]
+        if not rows:
+            return
+        self._connection.executemany("INSERT INTO requests (id, answer) VALUES (?, ?)", rows)
+        self._connection.execute(
+            "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?", (REQUESTS_KEPT,)
+        )
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        os.chmod(self.path, 0o600)  # noqa: PTH101 - jobs may hold secrets in their env
+        (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(
+                f"{self.path} is on a file system without SQLite's WAL mode; choose another --data"
+            )
+        execute("PRAGMA synchronous = FULL")
+        (found,) = execute("PRAGMA user_version").fetchone()
+        if found == 0:
+            self._connection.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        elif found != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema {found}; this program knows {SCHEMA_VERSION}: use a newer one"
+            )
+        (healthy,) = execute("PRAGMA quick_check(1)").fetchone()
+        if healthy != "ok":
+            raise sqlite3.DatabaseError(healthy)
+
+
+def _take_lock(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the data directory {path.parent} can't be written: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StoreError(f"another registry uses {path.parent}; one at a time") from None
+    return descriptor

@@ -1,0 +1,53 @@
+"""Starting the actor system, and joining one that runs."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+
+class NoActorSystemError(Exception):
+    """There is no actor system to join; joining never starts one."""
+
+
+def start_system(admin_port: int) -> Any:
+    """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first."""
+    from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+
+    capabilities = {"Admin Port": admin_port}
+    return ActorSystem("multiprocTCPBase", capabilities, logDefs=QUIET, transientUnique=True)
+
+
+def join_system(admin_port: int) -> Any:
+    """Join the running actor system. Raises NoActorSystemError when there is none."""
+    from thespian.actors import ActorSystem, InvalidActorAddress  # noqa: PLC0415 - as above
+    from thespian.system import multiprocTCPBase  # noqa: PLC0415
+
+    class JoiningBase(multiprocTCPBase.ActorSystemBase):  # type: ignore[misc]  # Thespian has no types
+        def _startAdmin(self, *_: Any) -> None:
+            raise NoActorSystemError(f"no actor system on port {admin_port}")
+
+    class Capable:
+        capabilities = {"Admin Port": admin_port}  # noqa: RUF012 - Thespian writes into it
+
+    try:
+        return ActorSystem(JoiningBase(Capable()), Capable.capabilities, transientUnique=True)
+    except InvalidActorAddress as error:
+        raise NoActorSystemError(f"the actor system on port {admin_port} does not answer") from error
+
+
+def free_port(address: str) -> int:
+    """A TCP port that is free now on this address."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# Actors write their own log lines (actors.log); Thespian's logger only gets what Thespian says.
+QUIET = {
+    "version": 1,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s thespian %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "level": "WARNING"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+}

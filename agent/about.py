@@ -1,0 +1,51 @@
+"""Who this agent is: what a scheduler may want to know of a host besides its resources."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+
+from agent.settings import Settings
+from scheduling.canonical import GoStruct
+
+_PACKAGE = "harpoon-scheduler"
+
+
+class Attributes(GoStruct, frozen=True, kw_only=True):
+    """What a host is, found out by the agent; `drivers` are those that work here."""
+
+    os: str
+    arch: str
+    kernel: str
+    drivers: list[str]
+
+
+class About(GoStruct, frozen=True, kw_only=True):
+    """An agent: `labels` are given by who runs it, `attributes` are found out."""
+
+    name: str
+    version: str
+    labels: dict[str, str]
+    attributes: Attributes
+
+
+def about(settings: Settings, drivers: Sequence[str]) -> About:
+    """This agent on this host."""
+    system = platform.uname()
+    return About(
+        name=settings.name,
+        version=version(),
+        labels=settings.labels,
+        attributes=Attributes(
+            os=system.system.lower(), arch=system.machine, kernel=system.release, drivers=list(drivers)
+        ),
+    )
+
+
+def version() -> str:
+    """The version of the installed package; "unknown" in a checkout that was never installed."""
+    try:
+        return metadata.version(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        return "unknown"

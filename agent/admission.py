@@ -1,0 +1,45 @@
+"""What this host has, what it has promised, and which containers it has no room for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+
+from agent.settings import Settings
+from scheduling.container import Amount, Cores, HostResources
+from scheduling.job import ContainerConfig
+
+# Sums of fractional cores are not exact; a task must not be refused for the last digit.
+_CORE_DIGITS = 6
+
+
+def host_resources(settings: Settings, configs: Iterable[ContainerConfig]) -> HostResources:
+    """Totals of the host, and what all registered containers reserve, running or not."""
+    configs = list(configs)
+    disk = os.statvfs(settings.data)
+    tmp_bytes = sum(size for config in configs for size in (config.storage.tmp or {}).values() if size > 0)
+    return HostResources(
+        mem=Amount(total=settings.memory_mb, reserved=sum(config.resources.mem for config in configs)),
+        cpus=Cores(
+            total=settings.cpu_cores,
+            reserved=round(math.fsum(config.resources.cpu for config in configs), _CORE_DIGITS),
+        ),
+        storage=Amount(total=disk.f_blocks * disk.f_frsize, reserved=tmp_bytes),
+        volumes=list(settings.volumes),
+    )
+
+
+def lack_of_room(config: ContainerConfig, host: HostResources) -> str:
+    """Why the host can't take one more such container; empty if it can."""
+    wanted = config.resources
+    free_mb = host.mem.total - host.mem.reserved
+    if wanted.mem > free_mb:
+        return f"no room: {wanted.mem} MB of memory wanted, {max(free_mb, 0)} of {host.mem.total} MB free"
+    free_cores = round(host.cpus.total - host.cpus.reserved, _CORE_DIGITS)
+    if wanted.cpu > free_cores:
+        return f"no room: {wanted.cpu:g} cores wanted, {max(free_cores, 0):g} of {host.cpus.total:g} free"
+    for path, host_path in (config.storage.volumes or {}).items():
+        if host_path not in (host.volumes or ()):
+            return f"no volume {host_path} (for {path}) on this host"
+    return ""

@@ -1,0 +1,219 @@
+"""The agent over HTTP: wire format v0 byte for byte, and `/api/v1/agent` of our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from agent.about import About
+from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
+from agent.log import MOST_HISTORY_LINES, read_along
+from agent.runtime import Runtime
+from agent.store import valid_id
+from scheduling.canonical import go_json, go_text
+from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
+from scheduling.validation import container_problems
+
+LARGEST_BODY_BYTES = 1024 * 1024
+_DEFAULT_HISTORY_LINES = 10
+_TEXT = "text/plain; charset=utf-8"
+_JSON = "application/json; charset=utf-8"
+_EVENTS = "text/event-stream"
+
+_LOG = logging.getLogger(__name__)
+_Request: TypeAlias = falcon.asgi.Request
+_Response: TypeAlias = falcon.asgi.Response
+
+
+def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
+    """The ASGI application; it finds the earlier tasks at its start and closes the runtime at its end."""
+    lifespan: Any = _Lifespan(runtime)
+    app = falcon.asgi.App(middleware=[lifespan])
+    container = ContainerResource(runtime)
+    app.add_route("/api/v0/containers", ContainersResource(runtime))
+    app.add_route("/api/v0/containers/{container_id}", container)
+    app.add_route("/api/v0/containers/{container_id}/start", container, suffix="start")
+    app.add_route("/api/v0/containers/{container_id}/stop", container, suffix="stop")
+    app.add_route("/api/v0/containers/{container_id}/log", container, suffix="log")
+    app.add_route("/api/v0/resources", HostResource(runtime, about), suffix="resources")
+    app.add_route("/api/v1/agent", HostResource(runtime, about), suffix="about")
+    app.add_error_handler(RefusedError, _answer_refused)
+    app.add_error_handler(falcon.HTTPError, _answer_http_error)
+    app.add_error_handler(Exception, _answer_unexpected)
+    return app
+
+
+class ContainersResource:
+    """All containers, as they are now or as an event stream."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def on_get(self, request: _Request, response: _Response) -> None:
+        """A map from id to ContainerInstance, or StateEvents."""
+        runtime = self._runtime
+        if _wants_events(request):
+            _stream(response, runtime.hub.watch(runtime.encode_all, runtime.encode_resources))
+            return
+        instances = sorted(runtime.encode_all().items())
+        pairs = (go_text(name).encode() + b":" + encoded for name, encoded in instances)
+        _reply_json(response, b"{" + b",".join(pairs) + b"}")
+
+
+class ContainerResource:
+    """One container: what it is, its life, its log."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def on_get(self, _request: _Request, response: _Response, container_id: str) -> None:
+        """The ContainerInstance."""
+        _reply_json(response, self._runtime.find(container_id).encode())
+
+    async def on_put(self, request: _Request, response: _Response, container_id: str) -> None:
+        """Register it with the ContainerConfig in the body."""
+        if not valid_id(container_id):
+            text = f"container id {container_id!r} must be 1 to 200 letters, digits, '_', '.' or '-'"
+            raise RefusedError(Refusal(400, text))
+        config = read_config(await _read_body(request))
+        await self._runtime.register(container_id, config)
+        _reply_text(response, 201, "created OK")
+
+    async def on_delete(self, _request: _Request, response: _Response, container_id: str) -> None:
+        """Remove it; refused while it runs."""
+        await self._runtime.destroy(container_id)
+        _reply_text(response, 200, "destroy OK")
+
+    async def on_post_start(self, _request: _Request, response: _Response, container_id: str) -> None:
+        """Start it; its events say whether that worked."""
+        await self._runtime.start(container_id)
+        _reply_text(response, 202, "start accepted")
+
+    async def on_post_stop(self, _request: _Request, response: _Response, container_id: str) -> None:
+        """Stop it for good."""
+        await self._runtime.stop(container_id)
+        _reply_text(response, 202, "stop accepted")
+
+    async def on_get_log(self, request: _Request, response: _Response, container_id: str) -> None:
+        """The last `history` lines as an array; with `Accept: text/event-stream` also what follows.
+
+        Each event is `data: ["line",…]`: the history in the first one, then one for each line. A reader
+        that is too slow finds a line that says how many it lost.
+        """
+        log = self._runtime.logs[self._runtime.find(container_id).id]
+        count = request.get_param_as_int("history", min_value=0, default=_DEFAULT_HISTORY_LINES)
+        count = min(count, MOST_HISTORY_LINES)
+        if _wants_events(request):
+            _stream(response, read_along(log, count, self._runtime.settings.keep_alive_seconds))
+        else:
+            _reply_json(response, go_json(await self._runtime.history(container_id, count)))
+
+
+class HostResource:
+    """The host itself: what it has, and what the agent on it is."""
+
+    def __init__(self, runtime: Runtime, about: About) -> None:
+        self._runtime = runtime
+        self._about = go_json(about)
+
+    async def on_get_resources(self, _request: _Request, response: _Response) -> None:
+        """The HostResources."""
+        _reply_json(response, self._runtime.encode_resources())
+
+    async def on_get_about(self, _request: _Request, response: _Response) -> None:
+        """Name, version, labels and attributes of this agent."""
+        _reply_json(response, self._about)
+
+
+def read_config(body: bytes) -> ContainerConfig:
+    """The ContainerConfig in a request. Raises RefusedError (400) that tells all that is wrong with it."""
+    try:
+        config = CONTAINER_CONFIG_DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise RefusedError(Refusal(400, f"not a ContainerConfig: {error}")) from error
+    except RecursionError as error:
+        raise RefusedError(Refusal(400, "not a ContainerConfig: nested too deeply")) from error
+    if problems := container_problems(config):
+        raise RefusedError(Refusal(400, "; ".join(map(str, problems))))
+    return config
+
+
+class _Encoded(falcon.asgi.SSEvent):
+    """Some bytes of an event stream, sent as they are."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content = content
+
+    def serialize(self, handler: Any = None) -> bytes:  # noqa: ARG002 - Falcon's signature
+        return self._content
+
+
+class _Lifespan:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def process_startup(self, _scope: dict[str, Any], _event: dict[str, Any]) -> None:
+        await self._runtime.recover()
+
+    async def process_shutdown(self, _scope: dict[str, Any], _event: dict[str, Any]) -> None:
+        await self._runtime.close()
+
+
+def _wants_events(request: _Request) -> bool:
+    return _EVENTS in request.accept
+
+
+async def _read_body(request: _Request) -> bytes:
+    too_large = RefusedError(Refusal(413, f"the body has more than {LARGEST_BODY_BYTES} bytes"))
+    if (request.content_length or 0) > LARGEST_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream:
+        body += chunk
+        if len(body) > LARGEST_BODY_BYTES:
+            raise too_large
+    return bytes(body)
+
+
+def _reply_text(response: _Response, status: int, text: str) -> None:
+    response.status = status
+    response.content_type = _TEXT
+    response.text = text
+
+
+def _reply_json(response: _Response, encoded: bytes) -> None:
+    response.content_type = _JSON
+    response.data = encoded + b"\n"
+
+
+def _stream(response: _Response, events: AsyncIterator[bytes]) -> None:
+    async def encoded() -> Any:
+        async for event in events:
+            yield _Encoded(event)
+
+    response.set_header("Cache-Control", "no-cache")
+    response.sse = encoded()
+
+
+async def _answer_refused(_request: _Request, response: _Response, error: RefusedError, _params: Any) -> None:
+    _reply_text(response, error.refusal.status, error.refusal.text + "\n")
+
+
+async def _answer_http_error(
+    _request: _Request, response: _Response, error: falcon.HTTPError, _params: Any
+) -> None:
+    missing = error.status_code == NOT_FOUND.status
+    text = NOT_FOUND.text if missing else str(error.description or error.title or error.status)
+    response.set_headers(error.headers or {})
+    _reply_text(response, error.status_code, text + "\n")
+
+
+async def _answer_unexpected(_request: _Request, response: _Response, error: Exception, _params: Any) -> None:
+    _LOG.error("a request failed unexpectedly", exc_info=error)
+    _reply_text(response, 500, f"unexpected: {type(error).__name__}\n")

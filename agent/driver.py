@@ -1,0 +1,55 @@
+"""What the runtime asks of a driver: start a task, find it again, signal it, say how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from agent.store import ProcessMark
+from agent.task import Task
+from scheduling.container import ExitStatus
+
+
+class Process(Protocol):
+    """A started task. `descriptor` becomes readable when it has ended."""
+
+    @property
+    def mark(self) -> ProcessMark:
+        """Which process it is, to find it again."""
+
+    @property
+    def descriptor(self) -> int:
+        """A descriptor that is readable once the task has ended; `collect` closes it."""
+
+    def release(self) -> None:
+        """Let the task really begin, after its mark was written down. Raises OSError."""
+
+    def terminate(self) -> None:
+        """Ask all processes of the task to end."""
+
+    def kill(self) -> None:
+        """End all processes of the task."""
+
+    def collect(self) -> ExitStatus | None:
+        """How the task ended, once it has; ends what it left behind. None: it never began."""
+
+
+class Driver(Protocol):
+    """A way to run tasks."""
+
+    @property
+    def name(self) -> str:
+        """What jobs and the agent's attributes call it."""
+
+    def start(self, task: Task) -> Process:
+        """Start a task and hold it until `release`. Raises StartError."""
+
+    def find(self, mark: ProcessMark, directory: Path) -> Process | None:
+        """The living task with this mark, started by an earlier agent; None if it has ended."""
+
+    def collect(self, directory: Path) -> ExitStatus | None:
+        """How a task ended that `find` did not find. None: it never began."""
+
+    def sweep(self, gone: Mapping[Path, ProcessMark]) -> None:
+        """End what is left of tasks (container directory → mark) that `find` did not find."""

@@ -1,0 +1,215 @@
+"""What happens to containers by itself: fetched, started, ended, started again, and remembered.
+
+Everything here runs in the event loop of the one worker, so no two things happen at once; only disk,
+network and other slow work is done in threads. `agent.lifecycle` says what may follow what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from agent import artifact, lifecycle
+from agent.background import Background, in_daemon_thread
+from agent.container import Container
+from agent.driver import Driver, Process
+from agent.events import Hub
+from agent.lifecycle import ImpossibleError, Input, Refusal, State
+from agent.log import Follower
+from agent.store import Store
+from agent.task import StartError, Task, make_storage, prepare
+from scheduling.container import ExitStatus, Metrics
+
+_MOST_FETCHES = 4
+_LOG = logging.getLogger(__name__)
+
+
+class Lives:
+    """Carries containers through their lives; `on_gone` is told of those that could not be fetched."""
+
+    def __init__(
+        self, driver: Driver, store: Store, hub: Hub, logs: Follower, on_gone: Callable[[Container], None]
+    ) -> None:
+        self._driver = driver
+        self._store = store
+        self._hub = hub
+        self._logs = logs
+        self._on_gone = on_gone
+        self._background = Background()
+        self._fetch_slots = asyncio.Semaphore(_MOST_FETCHES)
+        self._unsaved: set[Container] = set()
+
+    def fetch(self, container: Container) -> None:
+        """Fetch, unpack and put in place a container's artifact; then it is created, or gone."""
+        self._background.start(self._fetch(container))
+
+    async def _fetch(self, container: Container) -> None:
+        err = ""
+        try:
+            staging = self._store.staging()
+            try:
+                async with self._fetch_slots:
+                    await in_daemon_thread(partial(_fetch_into, container, staging))
+                if not container.cancelled.is_set():
+                    self._store.place(staging, container.id)
+            finally:
+                self.discard(staging)
+        except (artifact.ArtifactError, StartError, OSError) as error:
+            err = str(error)
+        if container.cancelled.is_set():
+            return
+        if err:
+            _LOG.warning("%s could not be created: %s", container.id, err)
+            container.record = replace(container.record, err=err)
+            self._on_gone(container)
+            self.remove(container, _follow(container, Input.FETCH_FAILED))
+            return
+        container.record = replace(container.record, unpacked=True)
+        state = _follow(container, Input.FETCHED)
+        if state is State.RUNNING:
+            self.begin(container)
+        else:
+            self.change(container, state=state)
+
+    def begin(self, container: Container) -> None:
+        """Start a container's process: its mark is on disk before the task itself begins."""
+        container.record = replace(container.record, state=State.RUNNING)
+        process: Process | None = None
+        try:
+            process = self._driver.start(_task(container))
+            container.record = replace(
+                container.record, process=process.mark, err="", exit=ExitStatus(), started_at=time.time()
+            )
+            self._store.save(container.id, container.record)
+            process.release()
+        except (StartError, OSError) as error:
+            if process is not None:
+                process.kill()
+                process.collect()
+            _LOG.warning("%s could not be started: %s", container.id, error)
+            self.change(container, state=_follow(container, Input.SPAWN_FAILED), err=str(error), process=None)
+            return
+        container.metrics = Metrics()
+        self.attend(container, process)
+        self._hub.publish(container.id, container.encode)
+
+    def attend(self, container: Container, process: Process) -> None:
+        """Be there when the container's process ends."""
+        container.process = process
+        asyncio.get_running_loop().add_reader(process.descriptor, self._ended, container, process)
+
+    def _ended(self, container: Container, process: Process) -> None:
+        asyncio.get_running_loop().remove_reader(process.descriptor)
+        container.process = None
+        container.cancel_timer()
+        self.settle(container, process.collect())
+
+    def settle(self, container: Container, exit_status: ExitStatus | None) -> None:
+        """Decide what follows the end of a process; None: it never began."""
+        if exit_status is None and container.state is State.RUNNING:
+            self.begin(container)
+            return
+        self._background.start(asyncio.to_thread(self._logs[container.id].follow, last=True))
+        ended = exit_status or ExitStatus()
+        failed = ended.signaled or ended.exit_status != 0
+        policy = container.config.restart
+        if container.state is State.RUNNING and lifecycle.restart_due(policy, failed=failed):
+            ran_seconds = time.time() - container.record.started_at
+            delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, ran_seconds)
+            state = _follow(container, Input.CRASHED)
+            self.change(container, state=state, process=None, exit=ended, delay_seconds=delay_seconds)
+            self.restart_later(container)
+        else:
+            state = _follow(container, Input.ENDED)
+            self.change(container, state=state, process=None, exit=ended, delay_seconds=0.0)
+
+    def restart_later(self, container: Container) -> None:
+        """Start a container again after its delay, unless it is stopped before."""
+        loop = asyncio.get_running_loop()
+        container.timer = loop.call_later(container.record.delay_seconds, self._restart, container)
+
+    def _restart(self, container: Container) -> None:
+        container.timer = None
+        _follow(container, Input.DELAY_OVER)
+        container.record = replace(container.record, restarts=container.record.restarts + 1)
+        self.begin(container)
+
+    def end(self, container: Container, state: State, grace_seconds: float) -> None:
+        """Carry out a stop that leads to `state`: STOPPING if there is a process to end, else FINISHED."""
+        first = container.state is not State.STOPPING
+        if state is State.FINISHED:
+            container.cancelled.set()
+            container.cancel_timer()
+        # Written first: if the agent dies in between, the next one goes on stopping.
+        self.change(container, publish=state is State.FINISHED, state=state)
+        if first and container.process is not None:
+            self.terminate(container, container.process, grace_seconds)
+
+    def terminate(self, container: Container, process: Process, grace_seconds: float) -> None:
+        """TERM now, KILL after the grace."""
+        process.terminate()
+        container.timer = asyncio.get_running_loop().call_later(grace_seconds, process.kill)
+
+    def remove(self, container: Container, state: State) -> None:
+        """Delete a container's files, and tell everybody that it is gone. Raises OSError."""
+        trash = self._store.remove(container.id)
+        self._unsaved.discard(container)
+        container.cancelled.set()
+        container.record = replace(container.record, state=state)
+        self._hub.publish(container.id, container.encode)
+        self.discard(trash)
+
+    def discard(self, trash: Path) -> None:
+        """Delete files without waiting for it."""
+        self._background.start(asyncio.to_thread(self._store.discard, trash))
+
+    def change(self, container: Container, *, publish: bool = True, **changes: Any) -> None:
+        """Change a container's record, in memory and on disk, and tell everybody."""
+        container.record = replace(container.record, **changes)
+        try:
+            self._store.save(container.id, container.record)
+        except OSError as error:
+            # Running tasks go on with a full disk; what happened to them is written when that is possible.
+            _LOG.warning("cannot write the state of %s, trying again: %s", container.id, error)
+            self._unsaved.add(container)
+        if publish:
+            self._hub.publish(container.id, container.encode)
+
+    async def save_again(self) -> None:
+        """Write what could not be written before."""
+        unsaved, self._unsaved = self._unsaved, set()
+        for container in unsaved:
+            self.change(container, publish=False)
+
+    def repeat(self, every_seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do some work again and again until `close`."""
+        self._background.repeat(every_seconds, work)
+
+    def close(self) -> None:
+        """Leave everything as it is; tasks live on."""
+        self._background.close()
+
+
+def _follow(container: Container, what: Input) -> State:
+    state = lifecycle.step(container.state, what)
+    if isinstance(state, Refusal):
+        raise ImpossibleError(f"{what} of {container.id} was refused: {state.text}")
+    return state
+
+
+def _task(container: Container) -> Task:
+    if not container.record.unpacked:
+        raise StartError("its artifact was not fetched, because it was stopped before; create it anew")
+    return prepare(container.config, container.directory)
+
+
+def _fetch_into(container: Container, staging: Path) -> None:
+    artifact.fetch(container.config.artifact_url, staging, container.cancelled)
+    make_storage(container.config, staging / "root")

@@ -1,0 +1,304 @@
+"""What the tasks write: followed, stamped, bounded, and handed to those who read along.
+
+A task appends to its own `output` file and is never blocked by anyone. One thread follows all of
+these files and writes `log`, each line stamped as svlogd did it for the first agents (UTC):
+
+    2026-11-23_11:12:27.58095 container[ID]:text
+
+Both are bounded: `log` is rotated to `log.1`, and what was read of `output` is given back to the
+disk. A task or reader too fast or too slow for that loses lines, but never silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.events import KEEP_ALIVE
+from scheduling.canonical import go_json
+
+LARGEST_LOG_BYTES = 5 * 1024 * 1024
+LARGEST_BACKLOG_BYTES = 5 * 1024 * 1024
+_LARGEST_READ_BYTES = 1024 * 1024
+_LONGEST_LINE_BYTES = 64 * 1024
+_TAIL_BYTES = 64 * 1024
+MOST_HISTORY_LINES = 10_000
+_MOST_WAITING_LINES = 1000
+_POLL_SECONDS = 0.2
+
+_LOG = logging.getLogger(__name__)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
+
+
+def stamped(container_id: str, text: str, now: datetime) -> str:
+    """One line of the log, without the newline."""
+    moment = now.astimezone(UTC)
+    return f"{moment:%Y-%m-%d_%H:%M:%S}.{moment.microsecond // 10:05d} container[{container_id}]:{text}"
+
+
+class Reader:
+    """One who reads along: gets lines as they come, bounded, with a gap line for those it lost."""
+
+    def __init__(self, container_id: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._container_id = container_id
+        self._loop = loop
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._woken = asyncio.Event()
+        self._ended = False
+
+    def offer(self, lines: list[str]) -> None:
+        """Hand over new lines; called by the following thread."""
+        self._call(lines)
+
+    def end(self) -> None:
+        """Say that no more lines will come."""
+        self._call(None)
+
+    async def next(self, patience_seconds: float) -> list[str] | None:
+        """The lines that came since the last call, empty if none came in time; None at the end."""
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return []
+        self._woken.clear()
+        lines = list(self._lines)
+        self._lines.clear()
+        if self._lost:
+            gap = f"... {self._lost} lines lost, the reader is too slow ..."
+            lines.append(stamped(self._container_id, gap, datetime.now(UTC)))
+            self._lost = 0
+        if self._ended:
+            self._woken.set()
+            return lines or None
+        return lines
+
+    def _call(self, lines: list[str] | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._take, lines)
+        except RuntimeError:
+            _LOG.debug("the reader's loop is closed")
+
+    def _take(self, lines: list[str] | None) -> None:
+        if lines is None:
+            self._ended = True
+        else:
+            room = max(_MOST_WAITING_LINES - len(self._lines), 0)
+            self._lines.extend(lines[:room])
+            self._lost += len(lines[room:])
+        self._woken.set()
+
+
+class TaskLog:
+    """The log of one container. All methods may block on the disk; they exclude each other."""
+
+    def __init__(self, container_id: str, directory: Path) -> None:
+        self.container_id = container_id
+        self._output = directory / "output"
+        self._log = directory / "log"
+        self._older = directory / "log.1"
+        self._offset_file = directory / "output.offset"
+        self._lock = threading.Lock()
+        self._readers: set[Reader] = set()
+        self._looked_at = -1
+        self._released = 0
+        self._offset = self._stored_offset()
+
+    def follow(self, *, last: bool = False) -> None:
+        """Stamp what the task wrote since the last call; the `last` call takes a line without an end too."""
+        with self._lock:
+            try:
+                while self._follow_once(last):
+                    pass
+            except FileNotFoundError:
+                pass  # nothing written yet, or the container was deleted
+            except OSError as error:
+                _LOG.warning("cannot follow the output of %s: %s", self.container_id, error)
+
+    def history(self, count: int) -> list[str]:
+        """The last lines, oldest first."""
+        with self._lock:
+            return self._history(count)
+
+    def subscribe(self, reader: Reader, count: int) -> list[str]:
+        """Let a reader read along; returns the last lines before what it will get, none twice."""
+        with self._lock:
+            self._readers.add(reader)
+            return self._history(count)
+
+    def unsubscribe(self, reader: Reader) -> None:
+        """Forget a reader."""
+        with self._lock:
+            self._readers.discard(reader)
+
+    def end(self) -> None:
+        """Tell all readers that the container is gone."""
+        with self._lock:
+            for reader in self._readers:
+                reader.end()
+            self._readers.clear()
+
+    def _stored_offset(self) -> int:
+        try:
+            return int(self._offset_file.read_text() or 0)
+        except (OSError, ValueError):
+            return 0
+
+    def _follow_once(self, last: bool) -> bool:
+        """One read of bounded size; says whether there may be more."""
+        size = self._output.stat().st_size
+        if size == self._looked_at and not last:
+            return False
+        gap = ""
+        if size < self._offset:
+            self._offset = 0
+        elif size - self._offset > LARGEST_BACKLOG_BYTES:
+            gap = f"... {size - self._offset} bytes lost, the task writes too fast ..."
+            self._offset = size
+        with self._output.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read(_LARGEST_READ_BYTES)
+        complete = content.rfind(b"\n") + 1
+        if not complete and (last or len(content) >= _LONGEST_LINE_BYTES):
+            complete = len(content)
+        if gap or complete:
+            lines = [gap] if gap else []
+            self._write(lines + _lines(content[:complete]))
+            self._offset += complete
+            self._offset_file.write_text(str(self._offset))
+            self._give_back(size)
+        self._looked_at = size
+        return complete > 0 and self._offset < size
+
+    def _write(self, texts: Iterable[str]) -> None:
+        now = datetime.now(UTC)
+        lines = [stamped(self.container_id, text, now) for text in texts]
+        with self._log.open("ab") as file:
+            file.write(b"".join(line.encode() + b"\n" for line in lines))
+            full = file.tell() > LARGEST_LOG_BYTES
+        if full:
+            self._log.rename(self._older)
+        for reader in self._readers:
+            reader.offer(lines)
+
+    def _give_back(self, size: int) -> None:
+        """Free the disk space of what was read, without moving what the task is writing."""
+        if self._offset - self._released < LARGEST_LOG_BYTES:
+            return
+        with self._output.open("rb+") as file:
+            start, length = ctypes.c_longlong(0), ctypes.c_longlong(self._offset)
+            freed = _LIBC.fallocate(file.fileno(), _KEEP_SIZE_AND_PUNCH_HOLE, start, length)
+        if freed == 0:
+            self._released = self._offset
+        elif self._offset == size:
+            # A file system without holes: what the task writes in this very moment is lost.
+            os.truncate(self._output, 0)
+            self._offset = self._released = 0
+            self._offset_file.write_text("0")
+
+    def _history(self, count: int) -> list[str]:
+        lines = _tail(self._log, count)
+        if len(lines) < count:
+            lines = _tail(self._older, count - len(lines)) + lines
+        return lines
+
+
+def _lines(content: bytes) -> list[str]:
+    return [
+        part.decode("utf-8", "replace")
+        for line in content.removesuffix(b"\n").split(b"\n")
+        for part in _pieces(line)
+    ]
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    starts = range(0, len(line), _LONGEST_LINE_BYTES)
+    return [line[start : start + _LONGEST_LINE_BYTES] for start in starts] or [b""]
+
+
+def _tail(path: Path, count: int) -> list[str]:
+    """The last `count` lines of a file, reading no more of it than needed; none if there is no file."""
+    if count <= 0:
+        return []
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            wanted = _TAIL_BYTES
+            while True:
+                file.seek(max(size - wanted, 0))
+                content = file.read(wanted)
+                if wanted >= size or content.count(b"\n") > count:
+                    break
+                wanted *= 4
+    except OSError:
+        return []
+    return [line.decode("utf-8", "replace") for line in content.split(b"\n")[:-1][-count:]]
+
+
+class Follower:
+    """Follows the output of all containers in one thread."""
+
+    def __init__(self, poll_seconds: float = _POLL_SECONDS) -> None:
+        self._poll_seconds = poll_seconds
+        self._logs: dict[str, TaskLog] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read once more, then end; the tasks write on and the next agent goes on from there."""
+        self._stopped.set()
+        self._thread.join(timeout=1.0)
+        for log in self._logs.values():
+            log.end()
+
+    def add(self, container_id: str, directory: Path) -> TaskLog:
+        """Follow a container from now on."""
+        log = TaskLog(container_id, directory)
+        self._logs[container_id] = log
+        return log
+
+    def remove(self, container_id: str) -> None:
+        """Follow a container no more; its readers are told."""
+        log = self._logs.pop(container_id, None)
+        if log is not None:
+            log.end()
+
+    def __getitem__(self, container_id: str) -> TaskLog:
+        return self._logs[container_id]
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._poll_seconds):
+            self._follow_all()
+        self._follow_all()
+
+    def _follow_all(self) -> None:
+        for log in list(self._logs.values()):
+            log.follow()
+
+
+async def read_along(log: TaskLog, count: int, keep_alive_seconds: float) -> AsyncIterator[bytes]:
+    """A log as an event stream: its last lines in one event, then each line in one, until it is gone."""
+    reader = Reader(log.container_id, asyncio.get_running_loop())
+    try:
+        yield _event(await asyncio.to_thread(log.subscribe, reader, count))
+        while (lines := await reader.next(keep_alive_seconds)) is not None:
+            yield b"".join(_event([line]) for line in lines) or KEEP_ALIVE
+    finally:
+        log.unsubscribe(reader)
+
+
+def _event(lines: list[str]) -> bytes:
+    return b"data: " + go_json(lines) + b"\n\n"

@@ -1,0 +1,169 @@
+"""`harpoon-agent`: its flags, and what must be right before anything is started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import psutil
+
+from agent.about import version
+from agent.prctl import signal_on_parent_death
+from agent.process import ProcessDriver
+from agent.runtime import end_leftovers
+from agent.server import serve
+from agent.settings import Settings
+from agent.store import DataDirError, Store, lock_data_dir
+
+_BYTES_PER_MB = 1024 * 1024
+_BACKLOG = 1024
+
+
+class _AddressType(click.ParamType[tuple[str, int]]):
+    """HOST:PORT; port 0 is one that the kernel chooses."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            self.fail(f'{value!r} is not an address like "127.0.0.1:3333"', param, ctx)
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class _LabelType(click.ParamType[tuple[str, str]]):
+    """KEY=VALUE."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f'{value!r} is not a label like "zone=a"', param, ctx)
+        return key, text
+
+
+def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        _fail(f"cannot read {path}: {error}")
+    known = {param.name for param in ctx.command.params}
+    for name in values:
+        if name not in known:
+            _fail(f"{path}: {name!r} is not a setting of harpoon-agent")
+    if isinstance(values.get("label"), dict):
+        values["label"] = [f"{key}={value}" for key, value in values["label"].items()]
+    ctx.default_map = values
+
+
+@click.command(context_settings={"auto_envvar_prefix": "HARPOON_AGENT"})
+@click.option("--listen", type=_AddressType(), default="127.0.0.1:3333", help="Where; port 0: any free one.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default="./harpoon-agent-data", help="For all it keeps."
+)
+@click.option("--name", default=platform.node(), help="What to be called; the host name by default.")
+@click.option("--cpu", type=click.FloatRange(min=0, min_open=True), help="Cores to offer; all by default.")
+@click.option("--mem", type=click.IntRange(min=1), help="Memory to offer in MB; all by default.")
+@click.option("--volume", multiple=True, metavar="HOST_PATH", help="A path for tasks; repeatable.")
+@click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
+@click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
+@click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
+@click.option("--metrics-seconds", type=click.FloatRange(min=0.05), default=3.0, hidden=True)
+@click.option("--keep-alive-seconds", type=click.FloatRange(min=0.05), default=10.0, hidden=True)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_toml,
+    metavar="FILE.toml",
+    help="Any of these settings, by their names.",
+)
+@click.version_option(version(), prog_name="harpoon-agent")
+def main(**flags: Any) -> None:
+    """Run tasks on this host, as a scheduler tells it over HTTP.
+
+    Every setting may also come from the environment (HARPOON_AGENT_LISTEN, …) or a TOML file; a flag
+    counts more than the environment, and that more than the file. Tasks live on when the agent ends,
+    and the next agent on the same data directory finds them again.
+    """
+    parent = os.getppid()
+    settings = _settings(flags)
+    if settings.die_with_parent:
+        signal_on_parent_death(parent)
+    logging.basicConfig(format="harpoon-agent: %(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        # Held until the last process of this agent is gone; tasks do not inherit it.
+        lock_data_dir(settings.data)
+    except DataDirError as error:
+        _fail(str(error))
+    listener = _listen(settings.host, settings.port)
+    if settings.ephemeral:
+        end_leftovers(Store(settings.data), ProcessDriver())
+    serve(settings, listener)
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    host, port = flags["listen"]
+    return Settings(
+        host=host,
+        port=port,
+        data=flags["data"].absolute(),
+        name=flags["name"],
+        cpu_cores=flags["cpu"] or float(psutil.cpu_count() or 1),
+        memory_mb=flags["mem"] or psutil.virtual_memory().total // _BYTES_PER_MB,
+        volumes=flags["volume"],
+        labels=dict(flags["label"]),
+        ephemeral=flags["ephemeral"],
+        die_with_parent=flags["die_with_parent"],
+        metrics_seconds=flags["metrics_seconds"],
+        keep_alive_seconds=flags["keep_alive_seconds"],
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these: a watcher whose host is gone is noticed within a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}")
+    return listener
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"harpoon-agent: {text}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

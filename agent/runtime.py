@@ -1,0 +1,230 @@
+"""The containers of this host: what may be asked of them, and finding them again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from agent import lifecycle, metrics, procfs
+from agent.admission import host_resources, lack_of_room
+from agent.container import Container
+from agent.driver import Driver
+from agent.events import Hub
+from agent.lifecycle import Input, Refusal, RefusedError, State
+from agent.lives import Lives
+from agent.log import Follower
+from agent.ports import Ports, PortTakenError
+from agent.settings import Settings
+from agent.store import Record, Store
+from scheduling.canonical import go_json
+from scheduling.job import ContainerConfig
+
+# An ephemeral agent must be gone after 5 s, its tasks' graces notwithstanding.
+_LAST_GRACE_SECONDS = 2.0
+_LAST_WAIT_SECONDS = 2.8
+_SAVE_AGAIN_SECONDS = 1.0
+
+_LOG = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Runs the containers of one data directory."""
+
+    def __init__(self, settings: Settings, driver: Driver) -> None:
+        self.settings = settings
+        self.hub = Hub(settings.keep_alive_seconds)
+        self.logs = Follower()
+        self._driver = driver
+        self._store = Store(settings.data)
+        self._lives = Lives(driver, self._store, self.hub, self.logs, self._forget)
+        self._ports = Ports()
+        self._containers: dict[str, Container] = {}
+        self._resources = host_resources(settings, [])
+        self._closing = False
+
+    def find(self, container_id: str) -> Container:
+        """A registered container. Raises RefusedError if there is none."""
+        container = self._containers.get(container_id)
+        if container is None:
+            raise RefusedError(lifecycle.NOT_FOUND)
+        return container
+
+    def encode_all(self) -> Mapping[str, bytes]:
+        """Every registered container, encoded."""
+        return {container.id: container.encode() for container in self._containers.values()}
+
+    def encode_resources(self) -> bytes:
+        """What the host has and has promised, encoded."""
+        return go_json(self._resources)
+
+    async def register(self, container_id: str, config: ContainerConfig) -> None:
+        """Make a container; on disk before this returns. Its artifact is fetched afterwards."""
+        if container_id in self._containers:
+            raise RefusedError(lifecycle.ALREADY_EXISTS)
+        if lack := lack_of_room(config, self._resources):
+            raise RefusedError(Refusal(500, lack))
+        try:
+            ports = self._ports.claim(container_id, config.ports or {})
+        except PortTakenError as error:
+            raise RefusedError(Refusal(500, str(error))) from error
+        if ports:
+            config = replace(config, ports=ports)
+        container = Container(container_id, self._store.directory(container_id), config, Record())
+        self._remember(container)
+        async with container.lock:
+            try:
+                await asyncio.to_thread(self._store.create, container_id, config, container.record)
+            except OSError as error:
+                self._forget(container)
+                container.record = Record(state=State.DELETED)
+                raise RefusedError(Refusal(500, f"cannot store the container: {error.strerror}")) from error
+            self._lives.fetch(container)
+
+    async def start(self, container_id: str) -> None:
+        """Start a container; whether that works shows in its events."""
+        container = self.find(container_id)
+        async with container.lock:
+            state = self._ask(container, Input.START)
+            container.record = replace(container.record, restarts=0, delay_seconds=0.0)
+            if state is State.RUNNING:
+                self._lives.begin(container)
+            else:
+                self._lives.change(container, state=state)
+
+    async def stop(self, container_id: str) -> None:
+        """Stop a container for good; on disk before this returns, so that it never comes back."""
+        container = self.find(container_id)
+        async with container.lock:
+            state = self._ask(container, Input.STOP)
+            self._lives.end(container, state, container.config.grace.shutdown.seconds)
+            try:
+                await asyncio.to_thread(self._store.make_durable, container_id)
+            except OSError as error:
+                _LOG.warning("the stop of %s may not survive a power cut: %s", container_id, error)
+
+    async def destroy(self, container_id: str) -> None:
+        """Remove a container that does not run, with its files."""
+        container = self.find(container_id)
+        async with container.lock:
+            state = self._ask(container, Input.DESTROY)
+            self._forget(container)
+            try:
+                self._lives.remove(container, state)
+            except OSError as error:
+                self._remember(container)
+                raise RefusedError(Refusal(500, f"cannot remove its files: {error.strerror}")) from error
+
+    async def history(self, container_id: str, count: int) -> list[str]:
+        """The last lines of a container's log."""
+        return await asyncio.to_thread(self.logs[container_id].history, count)
+
+    async def recover(self) -> None:
+        """Find again what an earlier agent left: running tasks, and how the others ended meanwhile."""
+        for stored in await asyncio.to_thread(self._store.load):
+            if stored.config is None:
+                _LOG.error("%s has no readable config; it is left alone", stored.container_id)
+                continue
+            directory = self._store.directory(stored.container_id)
+            self._remember(Container(stored.container_id, directory, stored.config, stored.record))
+        gone = self._attend_again(list(self._containers.values()))
+        marks = {item.directory: item.record.process for item in gone if item.record.process is not None}
+        await asyncio.to_thread(self._driver.sweep, marks)
+        self.logs.start()
+        for container in gone:
+            self._lives.settle(container, self._driver.collect(container.directory))
+        self._lives.repeat(_SAVE_AGAIN_SECONDS, self._lives.save_again)
+        self._lives.repeat(self.settings.metrics_seconds, self._measure)
+
+    def _attend_again(self, containers: Iterable[Container]) -> list[Container]:
+        """Take up each life where it was left; returns those whose process has ended meanwhile."""
+        gone = []
+        for container in containers:
+            mark, state = container.record.process, container.state
+            if mark is not None and (process := self._driver.find(mark, container.directory)):
+                self._lives.attend(container, process)
+                if state is State.STOPPING:
+                    self._lives.terminate(container, process, container.config.grace.shutdown.seconds)
+            elif state in (State.RUNNING, State.STOPPING):
+                gone.append(container)
+            elif state in (State.FETCHING, State.WAITING):
+                self._lives.fetch(container)
+            elif state is State.RESTARTING:
+                self._lives.restart_later(container)
+        return gone
+
+    async def close(self) -> None:
+        """Stop following; an ephemeral agent ends its tasks first. Others live on without an agent."""
+        if self._closing:
+            return
+        self._closing = True
+        if self.settings.ephemeral:
+            await self._end_all()
+        self.hub.close()
+        self._lives.close()
+        await asyncio.to_thread(self.logs.stop)
+
+    async def _end_all(self) -> None:
+        for container in self._containers.values():
+            container.cancelled.set()
+            state = lifecycle.step(container.state, Input.STOP)
+            if isinstance(state, State):
+                grace_seconds = min(container.config.grace.shutdown.seconds, _LAST_GRACE_SECONDS)
+                self._lives.end(container, state, grace_seconds)
+        deadline = time.monotonic() + _LAST_WAIT_SECONDS
+        while any(container.process for container in self._containers.values()):
+            if time.monotonic() > deadline:
+                _LOG.error("some tasks did not end in time")
+                return
+            await asyncio.sleep(0.02)
+
+    async def _measure(self) -> None:
+        shims = {
+            container.id: container.process.mark.pid
+            for container in self._containers.values()
+            if container.process is not None
+        }
+        if not shims:
+            return
+        samples = await asyncio.to_thread(lambda: metrics.sample(shims, procfs.all_stats()))
+        for container_id, sample in samples.items():
+            container = self._containers.get(container_id)
+            if container is not None and container.process is not None:
+                container.metrics = sample
+                self.hub.publish(container_id, container.encode)
+
+    def _ask(self, container: Container, what: Input) -> State:
+        state = lifecycle.step(container.state, what)
+        if isinstance(state, Refusal):
+            raise RefusedError(state)
+        return state
+
+    def _remember(self, container: Container) -> None:
+        self._containers[container.id] = container
+        self._ports.adopt(container.id, container.config.ports or {})
+        self.logs.add(container.id, container.directory)
+        self._count()
+
+    def _forget(self, container: Container) -> None:
+        del self._containers[container.id]
+        self._ports.release(container.id)
+        self.logs.remove(container.id)
+        self._count()
+
+    def _count(self) -> None:
+        configs = [container.config for container in self._containers.values()]
+        self._resources = host_resources(self.settings, configs)
+
+
+def end_leftovers(store: Store, driver: Driver) -> None:
+    """Remove all containers on disk, and end their tasks if any still run."""
+    for stored in store.load():
+        directory = store.directory(stored.container_id)
+        mark = stored.record.process
+        if mark is not None and (process := driver.find(mark, directory)) is not None:
+            process.kill()
+            process.collect()
+        store.discard(store.remove(stored.container_id))

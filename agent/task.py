@@ -1,0 +1,135 @@
+"""From a container's config to what is executed: environment, arguments, directory, program.
+
+The rules are those of wire format v0: the environment holds the config's `env` and `PORT_<NAME>` for
+every port and nothing else; `$VAR` and `${VAR}` in exec are expanded as Go's `os.Expand` does it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from scheduling.job import ContainerConfig
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TMP_MODE = 0o1777
+
+# In this order: ${NAME} with a name of any characters (empty: eaten), an unclosed "${" (eaten), one of
+# the shell's special names, a plain name.
+_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|(\{)|([*#$@!?0-9-])|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+class StartError(Exception):
+    """A task can't be started as its config says; the text becomes `process_state.err`."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit."""
+
+    directory: Path
+    working_dir: Path
+    program: Path
+    arguments: list[str]
+    env: dict[str, str]
+    files: int
+
+
+def environment(config: ContainerConfig) -> dict[str, str]:
+    """All variables that the task gets."""
+    ports = {f"PORT_{name}": str(port) for name, port in (config.ports or {}).items()}
+    return {**(config.env or {}), **ports}
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Replace `$VAR` and `${VAR}`; an unknown variable is empty, a lone `$` stays."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[3] or match[4]
+        return env.get(name, "") if name else ""
+
+    return _VARIABLE.sub(value, text)
+
+
+def prepare(config: ContainerConfig, directory: Path) -> Task:
+    """Work out what to execute for a container whose files are in `directory`. Raises StartError."""
+    root = directory / "root"
+    env = environment(config)
+    words = [expand(word, env) for word in config.command.exec or []]
+    if not words or not words[0]:
+        raise StartError(f"exec {config.command.exec} names no program once its variables are expanded")
+    working_dir = inside(root, config.command.working_dir)
+    if working_dir is None or not working_dir.is_dir():
+        raise StartError(f"working_dir {config.command.working_dir} is not a directory of the artifact")
+    return Task(
+        directory=directory,
+        working_dir=working_dir,
+        program=_program(words[0], working_dir, root, env),
+        arguments=words[1:],
+        env=env,
+        files=config.resources.fd,
+    )
+
+
+def inside(root: Path, path: str) -> Path | None:
+    """`path` below `root`, symbolic links followed; None if that leads out of it."""
+    top = Path(os.path.realpath(root))
+    resolved = Path(os.path.realpath(top / path.lstrip("/")))
+    return resolved if resolved.is_relative_to(top) else None
+
+
+def make_storage(config: ContainerConfig, root: Path) -> None:
+    """Put the task's tmp directories and volumes into its freshly unpacked root.
+
+    A process sees the host's own file system, so a volume is a link to the host path; an empty
+    directory of the artifact makes way for it. Raises OSError, and StartError for a path that leads out
+    of the root or has other files: the task would write its data to the wrong place without noticing.
+    """
+    for path in config.storage.tmp or {}:
+        place = _place(root, path)
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(_TMP_MODE)
+    for path, host_path in (config.storage.volumes or {}).items():
+        place = _place(root, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+        if os.path.lexists(place):
+            raise StartError(f"volume {path} can't be placed: the artifact has files there")
+        place.symlink_to(host_path)
+
+
+def _place(root: Path, path: str) -> Path:
+    place = inside(root, os.path.normpath(path))
+    if place is None or place == Path(os.path.realpath(root)):
+        raise StartError(f"storage path {path} is not inside the artifact")
+    return place
+
+
+def _program(name: str, working_dir: Path, root: Path, env: Mapping[str, str]) -> Path:
+    candidates = list(_candidates(name, working_dir, root, env))
+    for candidate in candidates:
+        if candidate.is_file():
+            if not os.access(candidate, os.X_OK):
+                raise StartError(f"{name} is not executable ({candidate})")
+            return candidate
+    places = ", ".join(dict.fromkeys(str(candidate.parent) for candidate in candidates))
+    raise StartError(f"{name} was not found in {places}")
+
+
+def _candidates(name: str, working_dir: Path, root: Path, env: Mapping[str, str]) -> Iterator[Path]:
+    """Where a program may be, best first: the artifact's own before the host's."""
+    if name.startswith("/"):
+        yield root / name.lstrip("/")
+        yield Path(name)
+    elif "/" in name:
+        yield working_dir / name
+        yield root / name
+    else:
+        for folder in (env.get("PATH") or DEFAULT_PATH).split(":"):
+            if folder.startswith("/"):
+                yield root / folder.lstrip("/") / name
+                yield Path(folder) / name

@@ -1,0 +1,55 @@
+"""The agents file: one agent a line, `[NAME] HOST:PORT|URL [KEY=VALUE …]`, with # comments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scheduling.desired import parse_endpoint
+from scheduling.registry import AgentSpec
+
+MOST_AGENTS = 10_000
+
+
+class AgentsFileError(ValueError):
+    """The file can't be read or has a wrong line; the text says which, and what would be right."""
+
+
+def spec(text: str) -> AgentSpec:
+    """An agent as `[NAME=]HOST:PORT|URL`; without a name it is called HOST:PORT. Raises ValueError."""
+    name, equals, address = text.rpartition("=")
+    endpoint = parse_endpoint(address)
+    if equals and (not name or "/" in name):
+        raise ValueError(f'"{name}" is no agent name; it must not be empty nor contain "/"')
+    return AgentSpec(name=name or endpoint.removeprefix("http://"), endpoint=endpoint)
+
+
+def read_agents_file(path: Path) -> tuple[AgentSpec, ...]:
+    """The agents in the file. Raises AgentsFileError."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AgentsFileError(f"the agents file {path} can't be read: {error}") from None
+    agents: dict[str, AgentSpec] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            agent = _parse(words)
+        except ValueError as error:
+            raise AgentsFileError(f"{path}, line {number}: {error}") from None
+        if agent.name in agents:
+            raise AgentsFileError(f'{path}, line {number}: the agent "{agent.name}" is there twice')
+        agents[agent.name] = agent
+    if len(agents) > MOST_AGENTS:
+        raise AgentsFileError(f"{path} has {len(agents)} agents; at most {MOST_AGENTS} are possible")
+    return tuple(agents.values())
+
+
+def _parse(words: list[str]) -> AgentSpec:
+    plain = [word for word in words if "=" not in word]
+    if not 1 <= len(plain) <= 2 or words[: len(plain)] != plain:
+        raise ValueError(f'"{" ".join(words)}" is no agent; write [NAME] HOST:PORT [KEY=VALUE …]')
+    labels = dict(word.split("=", 1) for word in words[len(plain) :])
+    address = spec("=".join(plain))
+    return AgentSpec(name=address.name, endpoint=address.endpoint, labels=labels)

@@ -1,0 +1,124 @@
+"""The settings of the scheduler: defaults, then the TOML file, the environment, and the flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from config.agents_file import spec
+from scheduling.placement import algorithm
+
+ENVIRONMENT_PREFIX = "HARPOON_"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the text says which, its value, where it came from, and what would be right."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings; their meaning is written in config/defaults.toml."""
+
+    listen: str
+    data: str
+    agents: tuple[str, ...]
+    agents_file: str
+    placement: str
+    actor_port: int
+    actor_address: str
+    flock_size: int
+    metrics_seconds: float
+    web_workers: int
+    log_level: Literal["debug", "info", "warning", "error"]
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """The host and port of `listen`."""
+        return split_listen(self.listen)
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory."""
+        return Path(self.data)
+
+
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
+    """The settings in force. Flags that are None were not given. Raises SettingsError."""
+    values: dict[str, Any] = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text())
+    known = set(values)
+    origin = {}
+    for source, given in (
+        (str(file), _from_file(file)),
+        ("the environment", _from_environment(environment, known)),
+        ("the flags", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise SettingsError(
+                f'{source}: there is no setting "{unknown[0]}"; there are {", ".join(sorted(known))}'
+            )
+        values.update(given)
+        origin.update(dict.fromkeys(given, source))
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("`$.")[2].rstrip("`").split("[")[0]
+        raise SettingsError(
+            f"{name} = {values.get(name)!r} ({origin.get(name, 'defaults')}): {error}"
+        ) from None
+    _check(settings)
+    return settings
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise SettingsError(f"{file} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in known:
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is not None:
+            found[name] = [word for word in text.split(",") if word] if name == "agents" else text
+    return found
+
+
+def _check(settings: Settings) -> None:
+    """What a type can't say."""
+    split_listen(settings.listen)
+    for agent in settings.agents:
+        try:
+            spec(agent)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+    try:
+        algorithm(settings.placement)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    for name, low, high in (
+        ("actor_port", 0, 65535),
+        ("flock_size", 1, 200),
+        ("web_workers", 1, 64),
+        ("metrics_seconds", 1, 3600),
+    ):
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise SettingsError(f"{name} = {value}: it must be from {low} to {high}")
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT` as a pair. Raises SettingsError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise SettingsError(f'listen = "{text}": it must be HOST:PORT, like 127.0.0.1:4444')
+    return host.strip("[]"), int(port)

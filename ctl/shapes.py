@@ -1,0 +1,188 @@
+"""What /api/v1 answers, as far as harpoonctl looks at it.
+
+Unknown fields are ignored and missing ones have defaults, so that this program and a newer or older
+scheduler understand each other. `-o json` prints the answer itself and never passes through here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many tasks of a version are in which condition."""
+
+    wanted: int = 0
+    running: int = 0
+    pending: int = 0
+    waiting: int = 0
+    ended: int = 0
+    stopping: int = 0
+    stale: int = 0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why one agent was not chosen."""
+
+    agent: str
+    reason: str
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Why tasks have no place; `refusals` nearest miss first, `agents` counts those not shown too."""
+
+    tasks: int = 0
+    reason: str = ""
+    agents: int = 0
+    refusals: list[Refusal] = []
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One config of a job; its tasks are called `prefix-0`, `prefix-1`…"""
+
+    hash: str
+    prefix: str = ""
+    config: dict[str, Any] = {}
+    counts: Counts = Counts()
+    waiting: Waiting | None = None
+
+    @property
+    def task_prefix(self) -> str:
+        """What its task ids begin with."""
+        return self.prefix or self.hash
+
+
+class ExitStatus(msgspec.Struct, frozen=True):
+    """How a task ended the last time."""
+
+    exited: bool = False
+    exit_status: int = 0
+    signaled: bool = False
+    signal: int = 0
+    oomed: bool = False
+
+
+class OtherCopy(msgspec.Struct, frozen=True):
+    """A second copy of a task, on its way out or found on a returned agent."""
+
+    agent: str
+    intent: str = ""
+    status: str = ""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One task, wherever it is."""
+
+    id: str
+    job: str = ""
+    hash: str = ""
+    status: str = ""
+    intent: str = ""
+    agent: str | None = None
+    endpoint: str | None = None
+    ports: dict[str, int] | None = None
+    exit: ExitStatus | None = None
+    error: str | None = None
+    restarts: int = 0
+    stale: bool = False
+    foreign: bool = False
+    other_copies: list[OtherCopy] | None = None
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One job with its versions; `tasks` only where a single job was asked for."""
+
+    key: str
+    job: str = ""
+    versions: list[Version] = []
+    counts: Counts = Counts()
+    tasks: list[Task] = []
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """A resource of a host and how much of it is taken."""
+
+    total: float = 0
+    reserved: float = 0
+
+
+class HostResources(msgspec.Struct, frozen=True):
+    """What a host has: `mem` in MB, `cpus` in cores."""
+
+    mem: Amount = Amount()
+    cpus: Amount = Amount()
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """One agent and the link to it."""
+
+    name: str
+    endpoint: str = ""
+    link: str = ""
+    error: str | None = None
+    labels: dict[str, str] | None = None
+    drained: bool = False
+    lost_since: float | None = None
+    leaving: bool = False
+    resources: HostResources | None = None
+    tasks: int = 0
+    foreign: int = 0
+
+
+class Jobs(msgspec.Struct, frozen=True):
+    """GET /api/v1/jobs."""
+
+    jobs: list[Job]
+
+
+class Tasks(msgspec.Struct, frozen=True):
+    """GET /api/v1/tasks."""
+
+    tasks: list[Task]
+
+
+class Agents(msgspec.Struct, frozen=True):
+    """GET /api/v1/agents."""
+
+    agents: list[Agent]
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """The answer to a PUT or DELETE of a job."""
+
+    result: str = ""
+    message: str = ""
+    hash: str = ""
+
+
+class RpcReply(msgspec.Struct, frozen=True):
+    """The answer to a change through /api/v0."""
+
+    msg: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything, as an event stream begins."""
+
+    jobs: list[Job] = []
+    tasks: list[Task] = []
+    agents: list[Agent] = []
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One field that the scheduler did not accept."""
+
+    field: str = ""
+    expected: str = ""
+    value: Any = msgspec.UNSET
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error: RFC 9457 on /api/v1, `msg` on /api/v0."""
+
+    title: str = ""
+    detail: str = ""
+    msg: str = ""
+    errors: list[FieldError] = []

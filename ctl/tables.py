@@ -1,0 +1,203 @@
+"""What people see: tables for 80 columns, built of `Text`, so that no name is taken for markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ctl.goals import Line
+from ctl.shapes import Agent, Amount, Job, Task, Version
+from ctl.text import addresses, clean, counted, counts_text, task_note
+
+_STYLES = {
+    "running": "green",
+    "connected": "green",
+    "waiting": "yellow",
+    "stopping": "yellow",
+    "deleting": "yellow",
+    "connecting": "yellow",
+    "ended": "red",
+    "unclear": "red",
+    "stale": "red",
+}
+
+
+def cell(text: object, style: str = "") -> Text:
+    """A value from the scheduler, harmless, broken anywhere if it must be."""
+    return Text(clean(str(text)), style=style, overflow="fold")
+
+
+def status_cell(status: str) -> Text:
+    """A status in its colour; what is on its way is cyan."""
+    return cell(status, _STYLES.get(status, "cyan"))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
+    """A table with one line a row, where the width allows; columns in `right` are numbers."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in headers:
+        # A status is never broken: it is what the eye looks for.
+        shown.add_column(
+            header,
+            justify="right" if header in right else "left",
+            no_wrap=header == "STATUS",
+            overflow="fold",
+        )
+    for row in rows:
+        shown.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    return shown
+
+
+def jobs_table(jobs: Sequence[Job]) -> RenderableType:
+    """All jobs, one line each; two versions mean that one replaces the other."""
+    if not jobs:
+        return Text("no jobs")
+    return table(
+        ["JOB", "VERSION", "TASKS"],
+        [
+            [
+                job.key,
+                ", ".join(version.hash for version in job.versions),
+                cell(
+                    counts_text(job.counts),
+                    "green" if job.counts.running - job.counts.stale >= job.counts.wanted else "yellow",
+                ),
+            ]
+            for job in jobs
+        ],
+    )
+
+
+def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> RenderableType:
+    """Tasks, one line each, with where they answer and what they wait for."""
+    if not tasks:
+        return Text("no tasks")
+    waiting = {version.task_prefix: version.waiting for version in versions}
+    return table(
+        ["TASK", "STATUS", "AGENT", "PORTS", "NOTE"],
+        [
+            [
+                task.id,
+                status_cell(task.status),
+                task.agent or "",
+                ", ".join(addresses(task)),
+                task_note(task, waiting.get(task.id.rpartition("-")[0])),
+            ]
+            for task in tasks
+        ],
+    )
+
+
+def job_page(job: Job) -> RenderableType:
+    """One job: each version with what it needs and why tasks wait, then its tasks."""
+    parts: list[RenderableType] = [cell(job.key, "bold")]
+    for version in job.versions:
+        parts.append(cell(f"{version.hash}: {counts_text(version.counts)}"))
+        parts.append(cell("  " + _needs(version.config)))
+        if version.waiting is not None:
+            parts += _waiting_lines(version)
+    parts += [Text(""), tasks_table(job.tasks, [_without_reason(version) for version in job.versions])]
+    return Group(*parts)
+
+
+def _needs(config: dict[str, Any]) -> str:
+    """What each task runs and needs, in one line; a field of another form is left out."""
+    command, resources = config.get("command"), config.get("resources")
+    words = command.get("exec") if isinstance(command, dict) else None
+    parts = []
+    if isinstance(words, list):
+        shown = " ".join(str(word) for word in words)
+        parts.append(f"runs {shown if len(shown) <= 60 else shown[:60] + '…'}")
+    if isinstance(resources, dict):
+        parts.append(f"{resources.get('mem', 0)} MB, {resources.get('cpu', 0)} cores each")
+    return "; ".join(parts)
+
+
+def _waiting_lines(version: Version) -> list[RenderableType]:
+    waiting = version.waiting
+    if waiting is None:
+        return []
+    lines: list[RenderableType] = [
+        cell(f"  {counted(waiting.tasks, 'task')} waiting: {waiting.reason}", "yellow")
+    ]
+    lines += [cell(f"    {refusal.agent}: {refusal.reason}") for refusal in waiting.refusals]
+    more = waiting.agents - len(waiting.refusals)
+    return [*lines, cell(f"    and {counted(more, 'agent')} more")] if more > 0 else lines
+
+
+def _without_reason(version: Version) -> Version:
+    # The page has it once already; the lines of its tasks need not repeat it.
+    return Version(version.hash, version.prefix)
+
+
+def agents_table(agents: Sequence[Agent]) -> RenderableType:
+    """Agents, one line each, with what is taken of what they have."""
+    if not agents:
+        return Text("no agents")
+    return table(
+        ["AGENT", "ADDRESS", "STATUS", "TASKS", "CPU", "MEM MB", "NOTE"],
+        [
+            [
+                agent.name,
+                urlsplit(agent.endpoint).netloc or agent.endpoint,
+                status_cell(agent.link),
+                agent.tasks,
+                _amount(agent.resources.cpus) if agent.resources else "",
+                _amount(agent.resources.mem) if agent.resources else "",
+                agent_note(agent),
+            ]
+            for agent in agents
+        ],
+        right=("TASKS", "CPU", "MEM MB"),
+    )
+
+
+def agent_note(agent: Agent) -> str:
+    """What is unusual about an agent."""
+    notes = [
+        name
+        for name, so in (
+            ("drained", agent.drained),
+            ("lost", agent.lost_since is not None),
+            ("leaving", agent.leaving),
+        )
+        if so
+    ]
+    if agent.foreign:
+        notes.append(f"{agent.foreign} not ours")
+    if agent.error and agent.link != "connected":
+        notes.append(agent.error)
+    return ", ".join(notes)
+
+
+def _amount(amount: Amount) -> str:
+    return f"{amount.reserved:.6g}/{amount.total:.6g}"
+
+
+def registry_table(registry: dict[str, Any]) -> RenderableType:
+    """What /api/v0 knows: every version by its hash."""
+    if not registry:
+        return Text("no jobs")
+    rows = []
+    for name, config in registry.items():
+        fields = config if isinstance(config, dict) else {}
+        key = "/".join(str(fields.get(field, "")) for field in ("product", "environment", "job"))
+        rows.append([name, key, fields.get("scale", "")])
+    return table(["HASH", "JOB", "SCALE"], rows, right=("SCALE",))
+
+
+def progress_table(lines: Sequence[Line], most: int) -> RenderableType:
+    """The tasks of a wait, those that are not there yet first, at most `most` lines."""
+    ordered = sorted(lines, key=lambda line: line.settled)
+    shown = ordered if len(ordered) <= most else ordered[: max(most - 1, 0)]
+    rows = table(
+        ["TASK", "STATUS", "AGENT", "NOTE"],
+        [[line.task, status_cell(line.status), line.agent, line.note] for line in shown],
+    )
+    more = len(ordered) - len(shown)
+    return Group(rows, cell(f"… and {more} more")) if more else rows

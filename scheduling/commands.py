@@ -1,0 +1,38 @@
+"""Task commands: what the transformer asks of state machines, through the shepherd and the flocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Goal = Literal["run", "stop", "forget"]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Bring one container to a goal, for this generation of its placement.
+
+    Level-triggered: it says what should be so, and the state machine takes the steps there. `prefix`
+    names the container config of a run in the batch's `configs`. `forget`: its placement is gone, the
+    proof of its absence need not be kept.
+    """
+
+    task: str
+    generation: int
+    goal: Goal
+    prefix: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Commands for many agents: by agent, with each container config once, as the bytes an agent gets."""
+
+    commands: dict[str, tuple[Command, ...]]
+    configs: dict[str, bytes]
+
+    def part(self, agents: set[str]) -> Batch:
+        """The commands for some agents, with the configs they need."""
+        commands = {name: self.commands[name] for name in self.commands if name in agents}
+        prefixes = {command.prefix for batch in commands.values() for command in batch}
+        return Batch(
+            commands=commands, configs={name: self.configs[name] for name in self.configs if name in prefixes}
+        )

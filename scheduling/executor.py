@@ -1,0 +1,254 @@
+"""What one state machine does: bring an agent's containers to their goals, a request at a time each.
+
+Commands, events, replies and the clock go in; requests to send and reports to publish come out. One
+request per container is in flight; how many containers of the agent at a time is bounded. Times are
+seconds since 1970, given; jitter comes from the `random.Random` given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Literal
+
+import msgspec
+
+from scheduling.actual import CONTAINER, ContainerReport
+from scheduling.commands import Command, Goal
+from scheduling.container import ContainerInstance, Metrics
+from scheduling.lifecycle import PENDING, STEPS, Input, Phase, advance, seen
+from scheduling.replica import Changes
+
+REQUESTS_IN_FLIGHT = 4
+# How long the event stream may take to prove a request; an artifact may take minutes.
+DEADLINE_SECONDS = {Input.PUT: 600.0, Input.START: 60.0, Input.STOP: 60.0, Input.DELETE: 60.0}
+# How long a request that was never answered may still reach the agent.
+DOUBT_SECONDS = 30.0
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+FORGOTTEN_KEPT = 4096
+
+Outcome = Literal["accepted", "contradicted", "refused", "unanswered"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to send to the agent: put, start, stop or delete this container."""
+
+    task: str
+    step: Input
+    body: bytes = b""
+
+
+class _Record(msgspec.Struct, kw_only=True):
+    """One container: where it stands, where it should get, and what is under way."""
+
+    task: str
+    phase: Phase = Phase.ABSENT
+    goal: Goal | Literal[""] = ""
+    generation: int = 0
+    config: bytes = b""
+    instance: ContainerInstance | None = None
+    error: str = ""
+    in_flight: bool = False
+    deadline: float | None = None
+    doubt_until: float = 0.0
+    attempts: int = 0
+    retry_at: float = 0.0
+
+
+class Executor:
+    """The containers of one agent. Methods take what happened and the time; nothing here waits or sends."""
+
+    def __init__(self, agent: str, rng: Random, in_flight_limit: int = REQUESTS_IN_FLIGHT) -> None:
+        self.agent = agent
+        self._rng = rng
+        self._limit = in_flight_limit
+        self._records: dict[str, _Record] = {}
+        self._changed: set[str] = set()
+        self._ready: dict[str, None] = {}
+        self._in_flight = 0
+        self._forgotten: dict[str, int] = {}
+        # Set when the agent contradicts what the stream said: only its full state settles that.
+        self.contradicted = False
+
+    def command(self, commands: Iterable[Command], configs: Mapping[str, bytes]) -> None:
+        """Take in commands; one older than what is known of its container is ignored."""
+        for command in commands:
+            record = self._records.get(command.task)
+            known = record.generation if record else self._forgotten.get(command.task, 0)
+            if command.generation < known:
+                continue
+            if command.goal == "forget":
+                self._forget(command)
+                continue
+            if command.goal == "run" and record is None and command.generation == known:
+                continue  # a late double of what was carried out, stopped and forgotten
+            record = self._record(command.task)
+            if record.goal != command.goal:
+                record.retry_at, record.attempts, record.error = 0.0, 0, ""
+            record.goal, record.generation = command.goal, command.generation
+            record.config = configs.get(command.prefix, record.config)
+            self._touch(record)
+
+    def saw(self, containers: Mapping[str, ContainerInstance], *, everything: bool, now: float) -> None:
+        """Take in what the stream says; `everything`: what is not in it is not there."""
+        for task, instance in containers.items():
+            self._saw(self._record(task), instance, now)
+        if everything:
+            for task in [task for task in self._records if task not in containers]:
+                self._saw(self._records[task], None, now)
+
+    def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
+        """Take in the reply to a request, or that none came."""
+        record = self._records.get(task)
+        self._in_flight -= 1
+        if record is None or not record.in_flight:
+            return
+        record.in_flight = False
+        if outcome == "unanswered":
+            record.doubt_until = now + DOUBT_SECONDS if step is Input.PUT else record.doubt_until
+            record.error = error
+            self._failed(record, Input.DEADLINE, now)
+        elif outcome == "refused":
+            record.error = error
+            self._failed(record, Input.REFUSED, now)
+        elif outcome == "contradicted":
+            self.contradicted = True
+        self._touch(record)
+
+    def requests(self, now: float) -> list[Request]:
+        """The requests to send now; each counts as in flight until `replied`."""
+        sending: list[Request] = []
+        for task in list(self._ready):
+            if self._in_flight >= self._limit:
+                break
+            record = self._records.get(task)
+            del self._ready[task]
+            if record is None or record.in_flight or record.retry_at > now:
+                continue
+            step = STEPS[record.phase, record.goal]
+            if step is None:
+                continue
+            record.phase = advance(record.phase, step)
+            record.in_flight = True
+            record.deadline = now + DEADLINE_SECONDS[step]
+            self._in_flight += 1
+            self._changed.add(task)
+            sending.append(Request(task=task, step=step, body=record.config if step is Input.PUT else b""))
+        return sending
+
+    def tick(self, now: float) -> float | None:
+        """Let deadlines and retries come due; returns when to call again, None for not by itself."""
+        next_at: float | None = None
+        for record in self._records.values():
+            if record.deadline is not None and record.phase in PENDING and not record.in_flight:
+                if record.deadline <= now:
+                    record.error = f"the agent has not shown it {record.phase.value} in time"
+                    self._failed(record, Input.DEADLINE, now)
+                    self._touch(record)
+                else:
+                    next_at = _earlier(next_at, record.deadline)
+            wake_at = max(record.retry_at, record.doubt_until)
+            if wake_at > now:
+                next_at = _earlier(next_at, wake_at)
+            elif wake_at > 0.0:
+                record.doubt_until = 0.0
+                record.retry_at = 0.0
+                self._touch(record)
+        return next_at
+
+    def reports(self) -> Changes:
+        """What changed since the last call, to be published; metrics are no change."""
+        changes: Changes = {(CONTAINER, self.agent, task): self._report(task) for task in self._changed}
+        self._changed = set()
+        return changes
+
+    def metrics(self) -> dict[str, Metrics]:
+        """A sample of the running containers."""
+        return {
+            task: record.instance.process_state.container_metrics
+            for task, record in self._records.items()
+            if record.phase is Phase.RUNNING and record.instance is not None
+        }
+
+    def _saw(self, record: _Record, instance: ContainerInstance | None, now: float) -> None:
+        said = Input.SAW_GONE if instance is None else seen(instance.status)
+        before, old = record.phase, record.instance
+        if said is Input.SAW_GONE and before is Phase.CREATING and record.in_flight:
+            return  # the stream's state is older than our request
+        record.phase = advance(before, said)
+        if said is Input.SAW_GONE and before is Phase.CREATING:
+            record.error = (instance.process_state.err if instance else "") or "the agent has dropped it"
+            self._back_off(record, now)
+        record.instance = instance if said is not Input.SAW_GONE else None
+        if record.phase is before and _same_but_metrics(old, record.instance):
+            return
+        if record.phase is not before:
+            record.deadline = None
+            if record.phase is Phase.RUNNING and record.goal == "run":
+                record.error, record.attempts, record.retry_at = "", 0, 0.0
+        self._touch(record)
+        if record.phase is Phase.ABSENT and not record.goal and not record.in_flight:
+            del self._records[record.task]
+
+    def _failed(self, record: _Record, how: Input, now: float) -> None:
+        """A request was refused, or nothing proved it in time: go back, and try again later."""
+        record.phase = advance(record.phase, how)
+        record.deadline = None
+        self._back_off(record, now)
+
+    def _back_off(self, record: _Record, now: float) -> None:
+        self.contradicted |= record.attempts > 0
+        pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(record.attempts, 10))
+        record.attempts += 1
+        record.retry_at = now + pause * self._rng.uniform(0.5, 1.0)
+
+    def _forget(self, command: Command) -> None:
+        record = self._records.get(command.task)
+        self._forgotten.pop(command.task, None)
+        self._forgotten[command.task] = command.generation
+        while len(self._forgotten) > FORGOTTEN_KEPT:
+            del self._forgotten[next(iter(self._forgotten))]
+        if record is None:
+            self._changed.add(command.task)
+            return
+        record.goal, record.generation, record.config = "", 0, b""
+        self._touch(record)
+        if record.phase is Phase.ABSENT:
+            del self._records[command.task]
+
+    def _report(self, task: str) -> ContainerReport | None:
+        record = self._records.get(task)
+        if record is None:
+            return None
+        phase = record.phase
+        if phase is Phase.ABSENT and (record.in_flight or record.doubt_until):
+            phase = Phase.UNCLEAR  # a request of ours may still create it: that is no proof of absence
+        return ContainerReport(
+            agent=self.agent,
+            task=task,
+            phase=phase,
+            goal="" if record.goal == "forget" else record.goal,
+            generation=record.generation,
+            instance=record.instance.without_metrics() if record.instance else None,
+            error=record.error,
+        )
+
+    def _record(self, task: str) -> _Record:
+        if task not in self._records:
+            self._records[task] = _Record(task=task)
+        return self._records[task]
+
+    def _touch(self, record: _Record) -> None:
+        self._changed.add(record.task)
+        self._ready[record.task] = None
+
+
+def _same_but_metrics(old: ContainerInstance | None, new: ContainerInstance | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return old == new or old.without_metrics() == new.without_metrics()
+
+
+def _earlier(at: float | None, other: float) -> float:
+    return other if at is None else min(at, other)

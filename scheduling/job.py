@@ -1,0 +1,168 @@
+"""What users ask for: a job config, its canonical bytes and its hash.
+
+Shapes, units and order come from the wire format of 2014 (v0), which existing clients, agents and
+registry files speak; `scheduling.validation` says which values are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from scheduling.canonical import GoStruct, go_json, job_hash
+from scheduling.durations import Duration
+
+RestartPolicy = Literal["no", "on-failure", "always"]
+
+
+class HealthCheck(GoStruct, frozen=True, kw_only=True):
+    """One check of a task: `protocol` HTTP or TCP against the port that the variable `port` names."""
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"http_path", "http_acceptable_responses"})
+
+    protocol: str = ""
+    port: str = ""
+    initial_delay: Duration = Duration(0)
+    timeout: Duration = Duration(0)
+    interval: Duration = Duration(0)
+    http_path: str = ""
+    http_acceptable_responses: list[int] | None = None
+
+
+class Command(GoStruct, frozen=True, kw_only=True):
+    """What a task runs: `exec[0]` with its arguments, in `working_dir` below the unpacked artifact."""
+
+    working_dir: str = ""
+    exec: list[str] | None = None
+
+
+class Resources(GoStruct, frozen=True, kw_only=True):
+    """What one task needs: `mem` in MB, `cpu` in cores, `fd` open files."""
+
+    mem: int = 0
+    cpu: float = 0.0
+    fd: int = 0
+
+
+class Storage(GoStruct, frozen=True, kw_only=True):
+    """`tmp`: path → bytes (-1 for no limit); `volumes`: path in the task → path on the host."""
+
+    tmp: dict[str, int] | None = None
+    volumes: dict[str, str] | None = None
+
+
+class Grace(GoStruct, frozen=True, kw_only=True):
+    """How long a task may take to start, and to end between TERM and KILL."""
+
+    startup: Duration = Duration(0)
+    shutdown: Duration = Duration(0)
+
+
+class ContainerConfig(GoStruct, frozen=True, kw_only=True):
+    """One task's config, as an agent gets it; a port 0 means one the agent chooses."""
+
+    product: str = ""
+    environment: str = ""
+    job: str = ""
+    health_checks: list[HealthCheck] | None = None
+    artifact_url: str = ""
+    ports: dict[str, int] | None = None
+    env: dict[str, str] | None = None
+    command: Command = Command()
+    resources: Resources = Resources()
+    storage: Storage = Storage()
+    grace: Grace = Grace()
+    restart: str = ""
+
+
+class JobConfig(ContainerConfig, frozen=True, kw_only=True):
+    """`scale` identical tasks of one container config."""
+
+    go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__)
+
+    scale: int = 0
+
+    @property
+    def key(self) -> JobKey:
+        """(product, environment, job)."""
+        return JobKey(self.product, self.environment, self.job)
+
+    def canonical(self) -> bytes:
+        """Canonical JSON, without the newline that ends it in a file."""
+        return go_json(self)
+
+    def hash(self) -> str:
+        """The name of this version: `job-xxxxxxx`."""
+        return job_hash(self.job, self.canonical())
+
+    def container(self) -> ContainerConfig:
+        """The config of each of its tasks."""
+        return ContainerConfig(**{name: getattr(self, name) for name in ContainerConfig.__struct_fields__})
+
+
+class JobKey(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What makes a job the same job in another version."""
+
+    product: str
+    environment: str
+    job: str
+
+    def __str__(self) -> str:
+        return f"{self.product}/{self.environment}/{self.job}"
+
+
+def task_id(prefix: str, index: int) -> str:
+    """The id of one task, which is its container id at the agent."""
+    return f"{prefix}-{index}"
+
+
+def task_prefix(task: str) -> str:
+    """The version a task belongs to: its id without the index."""
+    return task.rpartition("-")[0]
+
+
+def task_index(task: str) -> int:
+    """The index of a task in its job; -1 for an id that is not of our making."""
+    digits = task.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def decode_hook(kind: type, value: Any) -> Any:
+    """Read our own value types from JSON (for msgspec's decoders)."""
+    if kind is Duration and isinstance(value, str):
+        return Duration.parse(value)
+    expected = 'a duration like "1.5s"' if kind is Duration else kind.__name__
+    raise ValueError(f"expected {expected}, got {value!r}")
+
+
+def encode_hook(value: Any) -> Any:
+    """Write our own value types to JSON (for msgspec's encoders)."""
+    if isinstance(value, Duration):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+JOB_CONFIG_DECODER = msgspec.json.Decoder(JobConfig, dec_hook=decode_hook)
+CONTAINER_CONFIG_DECODER = msgspec.json.Decoder(ContainerConfig, dec_hook=decode_hook)
+
+
+def unknown_fields(
+    raw: Mapping[str, Any], kind: type[msgspec.Struct] = JobConfig, path: str = ""
+) -> list[str]:
+    """Dotted names of fields in `raw` that `kind` does not have; v1 refuses them, v0 ignores them."""
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    found = []
+    for name, value in raw.items():
+        if name not in known:
+            found.append(path + name)
+            continue
+        inner = known[name]
+        if name == "health_checks" and isinstance(value, list):
+            for position, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    found += unknown_fields(item, HealthCheck, f"{path}{name}[{position}].")
+        elif isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
+            found += unknown_fields(value, inner, f"{path}{name}.")
+    return found

@@ -1,0 +1,159 @@
+"""Where tasks go: filters that explain every refusal, and the algorithms that choose among what is left.
+
+An algorithm is a function `(need, tasks, rooms, rng) -> list of rooms`: for as many of `tasks`
+identical tasks as fit, the room of each, taken from with `room.take(need)`. One's own is named in the
+settings as `module:function`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Protocol
+
+from scheduling.room import CPU_TOLERANCE, Need, Room
+from scheduling.waiting import MOST_REFUSALS_SHOWN, Refusal, Waiting
+
+
+class Algorithm(Protocol):
+    """Chooses rooms for up to `tasks` tasks of one need, out of rooms that are open."""
+
+    def __call__(self, need: Need, tasks: int, rooms: Sequence[Room], rng: Random) -> list[Room]:
+        """The rooms of the tasks that fit, in order; shorter than `tasks` where room runs out."""
+        ...
+
+
+# A miss is how short a room is, in words, and how far that is from fitting.
+Miss = tuple[str, float]
+Filter = Callable[[Need, Room], Miss | None]
+
+
+def enough_memory(need: Need, room: Room) -> Miss | None:
+    """Refuses a room with less free memory than needed."""
+    short = need.mem - (room.mem_total - room.mem_used)
+    return (f"short {short} MB", short / max(need.mem, 1)) if short > 0 else None
+
+
+def enough_cpu(need: Need, room: Room) -> Miss | None:
+    """Refuses a room with fewer free cores than needed."""
+    short = need.cpu - (room.cpu_total - room.cpu_used)
+    return (f"short {short:.3g} cores", short / need.cpu) if short > CPU_TOLERANCE else None
+
+
+def has_volumes(need: Need, room: Room) -> Miss | None:
+    """Refuses a room without one of the needed host paths."""
+    missing = sorted(need.volumes - room.volumes)
+    return (f"has no volume {', '.join(missing)}", 10.0 * len(missing)) if missing else None
+
+
+def ports_free(need: Need, room: Room) -> Miss | None:
+    """Refuses a room where a needed fixed port is taken."""
+    taken = sorted(port for port in need.ports if port in room.ports)
+    words = [f"port {port} is taken{f' by {room.ports[port]}' if room.ports[port] else ''}" for port in taken]
+    return ("; ".join(words), 1.0 * len(taken)) if taken else None
+
+
+FILTERS: tuple[Filter, ...] = (enough_memory, enough_cpu, ports_free, has_volumes)
+# A closed room is farther from fitting than any that is merely too small.
+_CLOSED_DISTANCE = 1000.0
+
+
+def fits(need: Need, room: Room) -> bool:
+    """Whether every filter lets the task in. The same rules as `refusal`, without the words."""
+    return (
+        not room.closed
+        and need.mem <= room.mem_total - room.mem_used
+        and need.cpu <= room.cpu_total - room.cpu_used + CPU_TOLERANCE
+        and (not need.ports or need.ports.isdisjoint(room.ports))
+        and need.volumes <= room.volumes
+    )
+
+
+def refusal(need: Need, room: Room) -> Refusal | None:
+    """Why this room does not take the task, all reasons together; None if it does."""
+    if room.closed:
+        return Refusal(agent=room.agent, reason=room.closed, distance=_CLOSED_DISTANCE)
+    misses = [miss for judge in FILTERS if (miss := judge(need, room)) is not None]
+    if not misses:
+        return None
+    return Refusal(
+        agent=room.agent,
+        reason="; ".join(reason for reason, _ in misses),
+        distance=sum(distance for _, distance in misses),
+    )
+
+
+def explain(prefix: str, tasks: int, need: Need, rooms: Iterable[Room]) -> Waiting:
+    """Why `tasks` tasks of one version found no room, the nearest miss first."""
+    refusals = sorted(
+        (refused for room in rooms if (refused := refusal(need, room)) is not None),
+        key=lambda refused: (refused.distance, refused.agent),
+    )
+    reason = (
+        f"no agent fits; nearest: {refusals[0].agent}: {refusals[0].reason}"
+        if refusals
+        else "there is no agent"
+    )
+    return Waiting(
+        prefix=prefix,
+        tasks=tasks,
+        reason=reason,
+        refusals=tuple(refusals[:MOST_REFUSALS_SHOWN]),
+        agents=len(refusals),
+    )
+
+
+def random_fit(need: Need, tasks: int, rooms: Sequence[Room], rng: Random) -> list[Room]:
+    """Each task on a random room that fits."""
+    candidates = list(rooms)
+    chosen: list[Room] = []
+    while candidates and len(chosen) < tasks:
+        position = rng.randrange(len(candidates))
+        room = candidates[position]
+        if fits(need, room):
+            room.take(need)
+            chosen.append(room)
+        else:
+            candidates[position] = candidates[-1]
+            candidates.pop()
+    return chosen
+
+
+def least_used(need: Need, tasks: int, rooms: Sequence[Room], rng: Random) -> list[Room]:
+    """Each task on the room with the smallest used share; equals by the number of tasks, then at random."""
+    heap = [(room.use, room.tasks, rng.random(), position) for position, room in enumerate(rooms)]
+    heapq.heapify(heap)
+    chosen: list[Room] = []
+    while heap and len(chosen) < tasks:
+        _, _, lot, position = heap[0]
+        room = rooms[position]
+        if fits(need, room):
+            room.take(need)
+            chosen.append(room)
+            heapq.heapreplace(heap, (room.use, room.tasks, lot, position))
+        else:
+            heapq.heappop(heap)
+    return chosen
+
+
+ALGORITHMS: dict[str, Algorithm] = {"random_fit": random_fit, "least_used": least_used}
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of this name, or the function `module:function`. Raises ValueError that says why not."""
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    module_name, colon, function_name = name.partition(":")
+    choices = f"it must be one of {', '.join(ALGORITHMS)} or module:function"
+    if not colon:
+        raise ValueError(f'there is no placement algorithm "{name}"; {choices}')
+    try:
+        found = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'the placement algorithm "{name}" can\'t be loaded ({error}); {choices}') from error
+    if not callable(found):
+        raise ValueError(f'the placement algorithm "{name}" is no function')  # noqa: TRY004 - a setting's value
+    named: Algorithm = found
+    return named

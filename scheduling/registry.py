@@ -1,0 +1,252 @@
+"""What may change the desired state, and how: the registry's rule.
+
+Each mutation is judged against the desired state and gives an answer and the changes that make it so.
+A refused one changes nothing. Who may send which is the table in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job, Placement
+from scheduling.job import JobConfig, JobKey, task_index, task_prefix
+from scheduling.replica import Changes
+
+Result = Literal["created", "changed", "unchanged", "conflict", "not found", "precondition failed"]
+ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
+
+
+class ScheduleJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Run this config as a version of its job; refused if that version is there already (v0).
+
+    `adopt`: its tasks may run already, see `Job`.
+    """
+
+    config: JobConfig
+    adopt: bool = False
+
+
+class UnscheduleJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop the job version that this hash or task prefix names (v0)."""
+
+    hash: str
+
+
+class PutJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Make this config the job's only version; idempotent. `expected`: the job's version, 0 for none."""
+
+    config: JobConfig
+    expected: int | None = None
+
+
+class DeleteJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop all versions of a job. `expected`: the job's version, as in PutJob."""
+
+    key: JobKey
+    expected: int | None = None
+
+
+class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent as a discovery source names it."""
+
+    name: str
+    endpoint: str
+    labels: dict[str, str] = {}
+
+
+class SyncAgents(msgspec.Struct, frozen=True, kw_only=True):
+    """These, and no others, are the agents that `source` knows of."""
+
+    source: str
+    agents: tuple[AgentSpec, ...]
+
+
+class WritePlacement(msgspec.Struct, frozen=True, kw_only=True):
+    """Replace a task's copies, if its generation is still `expected` (0: it has none)."""
+
+    task: str
+    expected: int
+    copies: tuple[Copy, ...]
+
+
+Mutation = ScheduleJob | UnscheduleJob | PutJob | DeleteJob | SyncAgents | WritePlacement
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a mutation; `version` is the registry's at which it holds, `hash` the job's."""
+
+    result: Result
+    message: str
+    version: int = 0
+    hash: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether what was asked for is so now."""
+        return self.result in ACCEPTED
+
+
+def judge(desired: Desired, mutation: Mutation, version: int) -> tuple[Answer, Changes]:
+    """The answer to one mutation, and the changes that `version`, the next one, brings if it is accepted."""
+    rule: Any = _RULES[type(mutation)]
+    answer, changes = rule(desired, mutation, version)
+    return msgspec.structs.replace(answer, version=version if changes else version - 1), changes
+
+
+def _schedule(desired: Desired, mutation: ScheduleJob, version: int) -> tuple[Answer, Changes]:
+    config = mutation.config
+    name = config.hash()
+    there = desired.resolve(name)
+    if there is not None:
+        same = there.config.canonical() == config.canonical() or there.hash != name
+        text = (
+            f"{name} already scheduled"
+            if same
+            else f"the hash {name} belongs to another config; change any field"
+        )
+        return Answer(result="conflict", message=text, hash=name), {}
+    return Answer(
+        result="created", message=f"request to schedule '{config.job}' ({name}) has been accepted", hash=name
+    ), {(JOB, name): Job(prefix=name, hash=name, config=config, version=version, adopt=mutation.adopt)}
+
+
+def _unschedule(desired: Desired, mutation: UnscheduleJob, _version: int) -> tuple[Answer, Changes]:
+    job = desired.resolve(mutation.hash)
+    if job is None:
+        return Answer(result="not found", message=f"{mutation.hash} not scheduled", hash=mutation.hash), {}
+    text = f"request to unschedule {job.config.job} ({job.hash}) has been accepted"
+    return Answer(result="changed", message=text, hash=job.hash), {(JOB, job.prefix): None}
+
+
+def _put(desired: Desired, mutation: PutJob, version: int) -> tuple[Answer, Changes]:
+    config = mutation.config
+    versions = desired.versions(config.key)
+    refused = _precondition(versions, mutation.expected, config.key)
+    if refused is not None:
+        return refused, {}
+    if not versions:
+        return _schedule(desired, ScheduleJob(config=config), version)
+    if len(versions) > 1:
+        text = f"{config.key} has {len(versions)} versions, {_hashes(versions)}; unschedule all but one first"
+        return Answer(result="conflict", message=text), {}
+    job = versions[0]
+    name = config.hash()
+    if config == job.config and name == job.hash:
+        return Answer(result="unchanged", message=f"{config.key} is {name} already", hash=name), {}
+    if config.container() != job.config.container():
+        text = f"{config.key} runs {job.hash}; only its scale can be changed in place. Unschedule it first"
+        return Answer(result="conflict", message=text, hash=job.hash), {}
+    owner = desired.resolve(name)
+    if owner is not None and owner.prefix != job.prefix:
+        return Answer(
+            result="conflict", message=f"the hash {name} belongs to {owner.config.key}", hash=name
+        ), {}
+    text = f"{config.key} has been rescaled from {job.config.scale} to {config.scale}"
+    changed = msgspec.structs.replace(job, hash=name, config=config, version=version)
+    return Answer(result="changed", message=text, hash=name), {(JOB, job.prefix): changed}
+
+
+def _delete(desired: Desired, mutation: DeleteJob, _version: int) -> tuple[Answer, Changes]:
+    versions = desired.versions(mutation.key)
+    refused = _precondition(versions, mutation.expected, mutation.key)
+    if refused is not None:
+        return refused, {}
+    if not versions:
+        return Answer(result="not found", message=f"{mutation.key} is not scheduled"), {}
+    text = f"{mutation.key} ({_hashes(versions)}) is being stopped"
+    return Answer(result="changed", message=text, hash=versions[-1].hash), {
+        (JOB, job.prefix): None for job in versions
+    }
+
+
+def _precondition(versions: list[Job], expected: int | None, key: JobKey) -> Answer | None:
+    at = max((job.version for job in versions), default=0)
+    if expected is None or expected == at:
+        return None
+    text = (
+        f"{key} is at version {at}, not {expected}"
+        if at
+        else f"{key} is not scheduled, not at version {expected}"
+    )
+    if expected == 0:
+        text = f"{key} is scheduled already, as {_hashes(versions)} at version {at}"
+    return Answer(result="precondition failed", message=text)
+
+
+def _hashes(versions: list[Job]) -> str:
+    return ", ".join(job.hash for job in versions)
+
+
+def _sync_agents(desired: Desired, mutation: SyncAgents, version: int) -> tuple[Answer, Changes]:
+    changes: Changes = {}
+    wanted = {spec.name: spec for spec in mutation.agents}
+    for name, spec in wanted.items():
+        old = desired.agents.get(name, Agent(name=name, endpoint=spec.endpoint))
+        new = msgspec.structs.replace(
+            old,
+            endpoint=spec.endpoint,
+            labels=spec.labels,
+            sources=tuple(sorted({*old.sources, mutation.source})),
+        )
+        if new != old or name not in desired.agents:
+            changes[AGENT, name] = msgspec.structs.replace(new, version=version)
+    for name, old in desired.agents.items():
+        if mutation.source in old.sources and name not in wanted:
+            left = tuple(source for source in old.sources if source != mutation.source)
+            empty = not left and name not in desired.by_agent
+            changes[AGENT, name] = (
+                None if empty else msgspec.structs.replace(old, sources=left, version=version)
+            )
+    result: Result = "changed" if changes else "unchanged"
+    return Answer(result=result, message=f"{mutation.source} knows {len(wanted)} agents"), changes
+
+
+def _place(desired: Desired, mutation: WritePlacement, version: int) -> tuple[Answer, Changes]:
+    old = desired.placements.get(mutation.task)
+    generation = old.generation if old else 0
+    if generation != mutation.expected:
+        text = f"{mutation.task} is at generation {generation}, not {mutation.expected}"
+        return Answer(result="conflict", message=text), {}
+    wrong = _wrong_copies(desired, mutation, old)
+    if wrong:
+        return Answer(result="conflict", message=wrong), {}
+    changes: Changes = {(PLACEMENT, mutation.task): None}
+    if mutation.copies:
+        changes[PLACEMENT, mutation.task] = Placement(
+            task=mutation.task, generation=version, copies=mutation.copies
+        )
+    left = {copy.agent for copy in old.copies} - {copy.agent for copy in mutation.copies} if old else set()
+    for name in left:
+        agent = desired.agents.get(name)
+        if agent is not None and not agent.sources and desired.by_agent.get(name) == {mutation.task}:
+            changes[AGENT, name] = None
+    return Answer(result="changed", message=f"{mutation.task} has {len(mutation.copies)} copies"), changes
+
+
+def _wrong_copies(desired: Desired, mutation: WritePlacement, old: Placement | None) -> str:
+    """Why these copies can't be: the invariants of a placement, asserted where it is written."""
+    names = [copy.agent for copy in mutation.copies]
+    running = [copy.agent for copy in mutation.copies if copy.intent == "run"]
+    if len(set(names)) != len(names) or len(running) > 1:
+        return f"{mutation.task} can run once, and have one copy an agent; not {mutation.copies}"
+    unknown = [name for name in names if name not in desired.agents]
+    if unknown:
+        return f"{mutation.task} can't be on {', '.join(unknown)}: no such agent"
+    job = desired.jobs.get(task_prefix(mutation.task))
+    wanted = job is not None and 0 <= task_index(mutation.task) < job.config.scale
+    was = old.running if old else None
+    if running and running[0] != was and not wanted:
+        return f"{mutation.task} is not wanted any more"
+    return ""
+
+
+_RULES: dict[type, Any] = {
+    ScheduleJob: _schedule,
+    UnscheduleJob: _unschedule,
+    PutJob: _put,
+    DeleteJob: _delete,
+    SyncAgents: _sync_agents,
+    WritePlacement: _place,
+}

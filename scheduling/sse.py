@@ -1,0 +1,74 @@
+"""Server-sent events from bytes, without I/O: feed what arrives, get the events that are complete.
+
+Follows the WHATWG specification's parsing rules (field names, comments, all three line endings).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+LARGEST_EVENT_BYTES = 64 * 1024 * 1024
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event; `id` is the last one the stream has named, `data` the joined data lines."""
+
+    id: str
+    event: str
+    data: bytes
+
+
+class EventTooLargeError(Exception):
+    """An event grew past the limit: the stream is not worth reading on."""
+
+
+class EventParser:
+    """Turns a byte stream, cut anywhere, into events."""
+
+    def __init__(self, largest_bytes: int = LARGEST_EVENT_BYTES) -> None:
+        self._largest = largest_bytes
+        self._chunks: list[bytes] = []
+        self._data: list[bytes] = []
+        self._held = 0
+        self._event = ""
+        self._id = ""
+        self._skip_newline = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes. Raises EventTooLargeError past the limit."""
+        if self._skip_newline and data:
+            data = data.removeprefix(b"\n")
+            self._skip_newline = False
+        events: list[Event] = []
+        start = 0
+        for end in _LINE_END.finditer(data):
+            line = b"".join([*self._chunks, data[start : end.start()]])
+            self._chunks = []
+            start = end.end()
+            self._take(line, events)
+        if start < len(data):
+            self._chunks.append(data[start:])
+        # A "\r" that ends the chunk may be the first half of "\r\n".
+        self._skip_newline = data.endswith(b"\r")
+        self._held = sum(map(len, self._data)) + sum(map(len, self._chunks))
+        if self._held > self._largest:
+            raise EventTooLargeError(f"an event has more than {self._largest} bytes")
+        return events
+
+    def _take(self, line: bytes, events: list[Event]) -> None:
+        if not line:
+            if self._data:
+                events.append(Event(self._id, self._event or "message", b"\n".join(self._data)))
+            self._data, self._event = [], ""
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")

@@ -1,0 +1,127 @@
+"""The transformer's rule: compare each placement with what its agent reports, and command the difference.
+
+A command is level-triggered, so one is due wherever the report does not echo the placement's
+generation and intent; it is sent again only when no echo came for a while (a message or a state
+machine was lost on the way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduling.actual import AGENT as ACTUAL_AGENT
+from scheduling.actual import CONTAINER, Actual
+from scheduling.canonical import go_json
+from scheduling.commands import Batch, Command
+from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Placement
+from scheduling.job import task_id, task_prefix
+from scheduling.replica import Key
+
+ECHO_SECONDS = 5.0
+
+
+class Transformer:
+    """Keeps track of what a change touches and of the commands on their way. Times are seconds, given."""
+
+    def __init__(self) -> None:
+        self.desired = Desired()
+        self.actual = Actual()
+        self._dirty: set[str] = set()
+        # By task, then agent: the last command and when it was sent.
+        self._sent: dict[str, dict[str, tuple[Command, float]]] = {}
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything was touched since the last look."""
+        return bool(self._dirty)
+
+    def desired_changed(self, changes: Mapping[Key, Any]) -> None:
+        """Take in changes of the desired state."""
+        self.desired.apply(changes)
+        for key, value in changes.items():
+            if key[0] == PLACEMENT:
+                self._dirty.add(key[1])
+            elif key[0] == JOB and value is not None:
+                # A placement may have come before the job that says what to run.
+                tasks = (task_id(key[1], index) for index in range(value.config.scale))
+                self._dirty.update(task for task in tasks if task in self.desired.placements)
+            elif key[0] == AGENT:
+                self._dirty.update(self.desired.by_agent.get(key[1], ()))
+
+    def actual_changed(self, changes: Mapping[Key, Any]) -> None:
+        """Take in changes of the actual state."""
+        self.actual.apply(changes)
+        for key in changes:
+            if key[0] == CONTAINER:
+                self._dirty.add(key[2])
+            elif key[0] == ACTUAL_AGENT:
+                self._dirty.update(self.desired.by_agent.get(key[1], ()))
+
+    def resend(self, now: float) -> None:
+        """Look again at commands that were not echoed in time."""
+        for task, by_agent in self._sent.items():
+            late = [agent for agent, (_, at) in by_agent.items() if now - at >= ECHO_SECONDS]
+            for agent in late:
+                del by_agent[agent]
+            if late:
+                self._dirty.add(task)
+
+    def decide(self, now: float) -> Batch:
+        """The commands that are due."""
+        commands: dict[str, list[Command]] = {}
+        configs: dict[str, bytes] = {}
+        for task in sorted(self._dirty):
+            due = self._due(task)
+            sent = self._sent.pop(task, {})
+            if not due:
+                continue
+            for agent, command in due.items():
+                if agent in sent and sent[agent][0] == command:
+                    continue
+                sent[agent] = (command, now)
+                commands.setdefault(agent, []).append(command)
+                if command.prefix and command.prefix not in configs:
+                    configs[command.prefix] = (
+                        go_json(self.desired.jobs[command.prefix].config.container()) + b"\n"
+                    )
+            self._sent[task] = {agent: sent[agent] for agent in due}
+        self._dirty = set()
+        return Batch(commands={agent: tuple(batch) for agent, batch in commands.items()}, configs=configs)
+
+    def _due(self, task: str) -> dict[str, Command]:
+        """The commands that one task calls for, by agent."""
+        placement = self.desired.placements.get(task)
+        due: dict[str, Command] = {}
+        placed = set()
+        for copy in placement.copies if placement else ():
+            placed.add(copy.agent)
+            command = self._command(copy, placement) if placement else None
+            if command is not None:
+                due[copy.agent] = command
+        for agent in self.actual.by_task.get(task, set()) - placed:
+            report = self.actual.report(agent, task)
+            if report is not None and report.goal:
+                due[agent] = Command(task=task, generation=report.generation, goal="forget")
+        return due
+
+    def _command(self, copy: Copy, placement: Placement) -> Command | None:
+        """What to ask for one copy; None where the report agrees, or it must not be asked now."""
+        task, prefix, generation = placement.task, task_prefix(placement.task), placement.generation
+        report = self.actual.report(copy.agent, task)
+        agrees = report is not None and report.generation == generation and report.goal == copy.intent
+        if agrees or not self.actual.answered(copy.agent):
+            return None
+        if copy.intent == "stop":
+            return Command(task=task, generation=generation, goal="stop")
+        if prefix not in self.desired.jobs or self._may_run_elsewhere(copy, placement):
+            return None
+        return Command(task=task, generation=generation, goal="run", prefix=prefix)
+
+    def _may_run_elsewhere(self, copy: Copy, placement: Placement) -> bool:
+        """Whether another copy is neither proven absent (then it had left the placement) nor lost."""
+        return any(
+            (agent := self.desired.agents.get(other.agent)) is not None and agent.lost_since is None
+            for other in placement.copies
+            if other.agent != copy.agent
+        )

@@ -1,0 +1,166 @@
+"""Which job configs are right: every problem with its field, its value and what would be right.
+
+The order of the problems and the limits are those of the wire format (v0), which joins them with "; ".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from scheduling.durations import Duration
+from scheduling.job import ContainerConfig, HealthCheck, JobConfig
+
+LARGEST_SCALE = 1000
+LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
+MOST_PORTS = 256
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_PORT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_URL_SCHEMES = ("http://", "https://", "file://")
+_SHOWN = 80
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing wrong with a config: the dotted field, its value, and what would be right."""
+
+    field: str
+    value: Any
+    expected: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        return f"{self.field} is {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'}; {self.expected}"
+
+
+def problems(config: JobConfig) -> list[Problem]:
+    """Everything wrong with a job config, in the order of the wire format; empty when it is right."""
+    found = []
+    if not 1 <= config.scale <= LARGEST_SCALE:
+        found.append(Problem("scale", config.scale, f"it must be from 1 to {LARGEST_SCALE}"))
+    return found + container_problems(config)
+
+
+def container_problems(config: ContainerConfig) -> list[Problem]:
+    """Everything wrong with a container config, the part that agents check too."""
+    return [
+        *_names(config),
+        *_health_checks(config.health_checks or []),
+        *_artifact_url(config.artifact_url),
+        *_ports(config.ports or {}),
+        *_env(config.env or {}),
+        *_command(config),
+        *_resources(config),
+        *_storage(config),
+        *_within("grace.startup", config.grace.startup, "250ms", "30s"),
+        *_within("grace.shutdown", config.grace.shutdown, "250ms", "10s"),
+        *_one_of("restart", config.restart, ("no", "on-failure", "always")),
+    ]
+
+
+def _names(config: ContainerConfig) -> Iterator[Problem]:
+    for field in ("product", "environment", "job"):
+        value = getattr(config, field)
+        if not _NAME.fullmatch(value):
+            yield Problem(
+                field,
+                value,
+                "it must be 1 to 100 letters, digits, '_', '.' or '-', and not begin with '.' or '-'",
+            )
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> Iterator[Problem]:
+    if value not in choices:
+        yield Problem(field, value, f"it must be one of {', '.join(choices)}")
+
+
+def _within(field: str, value: Duration, low: str, high: str) -> Iterator[Problem]:
+    if not Duration.parse(low) <= value <= Duration.parse(high):
+        yield Problem(field, str(value), f"it must be from {low} to {high}")
+
+
+def _health_checks(checks: list[HealthCheck]) -> Iterator[Problem]:
+    for position, check in enumerate(checks):
+        at = f"health_checks[{position}]."
+        yield from _one_of(at + "protocol", check.protocol, ("HTTP", "TCP"))
+        if not check.port:
+            yield Problem(at + "port", check.port, 'it must name a port, like "PORT_HTTP"')
+        yield from _within(at + "initial_delay", check.initial_delay, "0s", "30s")
+        yield from _within(at + "timeout", check.timeout, "0s", "3s")
+        yield from _within(at + "interval", check.interval, "0s", "30s")
+        if check.protocol == "HTTP":
+            if not check.http_path:
+                yield Problem(at + "http_path", check.http_path, 'an HTTP check needs a path, like "/health"')
+            if not check.http_acceptable_responses:
+                yield Problem(
+                    at + "http_acceptable_responses",
+                    check.http_acceptable_responses,
+                    "an HTTP check needs the statuses it accepts, like [200]",
+                )
+
+
+def _artifact_url(url: str) -> Iterator[Problem]:
+    if url and (not url.startswith(_URL_SCHEMES) or _unprintable(url) or " " in url):
+        yield Problem("artifact_url", url, "it must be empty or begin with http://, https:// or file://")
+
+
+def _ports(ports: dict[str, int]) -> Iterator[Problem]:
+    if len(ports) > MOST_PORTS:
+        yield Problem("ports", f"{len(ports)} ports", f"at most {MOST_PORTS} are possible")
+        return
+    for name, port in ports.items():
+        if not _PORT_NAME.fullmatch(name):
+            yield Problem(f"ports.{name}", port, "a port's name must be 1 to 64 letters, digits or '_'")
+        if not 0 <= port <= 65535:
+            yield Problem(f"ports.{name}", port, "it must be from 0 to 65535, 0 for one the agent chooses")
+
+
+def _env(env: dict[str, str]) -> Iterator[Problem]:
+    for name, value in env.items():
+        if not name or "=" in name or "\x00" in name:
+            yield Problem(f"env.{name}", value, "a variable's name must not be empty nor contain '=' or NUL")
+        if "\x00" in value:
+            yield Problem(f"env.{name}", value, "a variable's value must not contain NUL")
+
+
+def _command(config: ContainerConfig) -> Iterator[Problem]:
+    command = config.command
+    if not command.working_dir or "\x00" in command.working_dir:
+        yield Problem(
+            "command.working_dir", command.working_dir, 'it must not be empty; "/" is the artifact\'s top'
+        )
+    if not command.exec or not command.exec[0]:
+        yield Problem("command.exec", command.exec, 'it must name a program, like ["./server", "-v"]')
+    elif any("\x00" in word for word in command.exec):
+        yield Problem("command.exec", command.exec, "its words must not contain NUL")
+
+
+def _resources(config: ContainerConfig) -> Iterator[Problem]:
+    resources = config.resources
+    if not 0 <= resources.mem <= LARGEST_COUNT:
+        yield Problem("resources.mem", resources.mem, "it must be the memory in MB, 0 or more")
+    if not 0 < resources.cpu < float("inf"):
+        yield Problem("resources.cpu", resources.cpu, "it must be the cores a task needs, more than 0")
+    if not 0 <= resources.fd <= LARGEST_COUNT:
+        yield Problem("resources.fd", resources.fd, "it must be the number of open files, 0 or more")
+
+
+def _storage(config: ContainerConfig) -> Iterator[Problem]:
+    for path, size in (config.storage.tmp or {}).items():
+        if not _absolute(path):
+            yield Problem("storage.tmp", path, "its paths must be absolute, like /tmp")
+        if not -1 <= size <= LARGEST_COUNT:
+            yield Problem(f"storage.tmp.{path}", size, "it must be the size in bytes, or -1 for no limit")
+    for path, host_path in (config.storage.volumes or {}).items():
+        if not _absolute(path) or not _absolute(host_path):
+            yield Problem(f"storage.volumes.{path}", host_path, "both paths must be absolute, like /data")
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith("/") and not _unprintable(path)
+
+
+def _unprintable(text: str) -> bool:
+    return any(ord(character) < 0x20 for character in text)

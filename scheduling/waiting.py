@@ -1,0 +1,29 @@
+"""Why tasks wait: for each agent what it lacks, the nearest miss first."""
+
+from __future__ import annotations
+
+import msgspec
+
+WAITING = "waiting"
+MOST_REFUSALS_SHOWN = 20
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one agent was not chosen. `distance`: how far it is from fitting, 0 is nearest."""
+
+    agent: str
+    reason: str
+    distance: float = 0.0
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """The tasks of one job version that have no place: how many, the main reason, and who refused.
+
+    `refusals` are sorted nearest miss first and cut to MOST_REFUSALS_SHOWN; `agents` counts them all.
+    """
+
+    prefix: str
+    tasks: int
+    reason: str
+    refusals: tuple[Refusal, ...] = ()
+    agents: int = 0

@@ -1,0 +1,77 @@
+"""The HTTP of the scheduler: routes, and the collaborators that each resource gets.
+
+In the picture this is `web`: it holds a replica of both states, shows it, and hands mutations on.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from web import health, v0, v1_agents, v1_jobs, v1_tasks
+from web import logs as task_logs
+from web.agent_logs import AgentLogs
+from web.cluster import Cluster
+from web.encoded import Encoded
+from web.events import Events, Hub
+from web.html_pages import DASHBOARD, HtmlPage
+from web.metrics import Metrics, Read, RequestCounter
+from web.openapi import OpenApi, docs_html
+from web.problems import add_handlers
+from web.requests_in import OriginGuard
+from web.v0_pages import V0Pages
+
+DISTRIBUTION = "harpoon-scheduler"
+
+
+def create_app(cluster: Cluster, hosts: frozenset[str] | None = None) -> falcon.asgi.App[Any, Any]:
+    """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any."""
+    state = cluster.state
+    encoded = Encoded(state)
+    hub = Hub(state, encoded)
+    logs = AgentLogs()
+    counter = RequestCounter()
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=counter)
+    app.add_middleware(OriginGuard(hosts))
+    app.add_middleware(EndOfStreams(hub))
+    add_handlers(app)
+    v0.add_routes(app, cluster, V0Pages(state))
+    v1_jobs.add_routes(app, cluster, encoded)
+    v1_tasks.add_routes(app, cluster, encoded)
+    v1_agents.add_routes(app, cluster, encoded)
+    task_logs.add_routes(app, cluster, encoded, logs)
+    app.add_route("/api/v1/events", Events(state, hub))
+    app.add_route("/api/v1/version", health.Version(version()))
+    app.add_route("/health/live", health.Live())
+    app.add_route("/health/ready", health.Ready(state))
+    gauges: dict[str, tuple[str, Read]] = {
+        "harpoon_event_watchers": ("Watchers of events of this worker.", lambda: hub.watchers),
+        "harpoon_log_followers": ("Followed logs of this worker.", lambda: logs.followers),
+    }
+    app.add_route("/metrics", Metrics(encoded, counter, gauges))
+    app.add_route("/openapi.json", OpenApi(version()))
+    app.add_route("/docs", HtmlPage(docs_html(version())))
+    app.add_route("/", HtmlPage(DASHBOARD.read_text(encoding="utf-8")))
+    return app
+
+
+class EndOfStreams:
+    """Middleware that ends the event streams when the server says that the worker ends."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        """Called by the server, once."""
+        self._hub.close()
+
+
+def version() -> str:
+    """The version of the program that is installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"

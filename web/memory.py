@@ -1,0 +1,143 @@
+"""A whole cluster in memory, behind the same seam as the real one: for tests, and for trying clients out.
+
+Mutations are judged by the registry's own rule; what agents would report is reported by calling methods.
+Failures are switched on by attributes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from scheduling.actual import AGENT, CONTAINER, METRICS, AgentStatus, ContainerReport
+from scheduling.container import CREATED, RUNNING, ContainerInstance, HostResources, Metrics, ProcessState
+from scheduling.desired import Copy, Intent
+from scheduling.job import task_prefix
+from scheduling.lifecycle import Phase
+from scheduling.registry import AgentSpec, Answer, Mutation, SyncAgents, WritePlacement, judge
+from scheduling.replica import Changes
+from scheduling.roster import ACTOR, ActorStatus
+from scheduling.waiting import WAITING, Waiting
+from web import limits
+from web.cluster import ClusterState, OutcomeUnknownError, Topic, UnavailableError
+
+SOURCE = "memory"
+_PHASES = {CREATED: Phase.CREATED, RUNNING: Phase.RUNNING}
+
+
+class InMemoryCluster:
+    """A `web.cluster.Cluster` without actors.
+
+    `available` False: writes fail, and nothing happens. `answering` False: writes happen, but their
+    answers are lost.
+    """
+
+    def __init__(self, epoch: str = "memory", now: float = 0.0) -> None:
+        self.state = ClusterState()
+        self.now = now
+        self.available = True
+        self.answering = True
+        self._epoch = epoch
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        for topic in self.state.stamps:
+            self.state.apply(topic, {}, epoch, 0)
+        self.state.set_connected(True, now)
+
+    async def submit(self, mutation: Mutation, request_id: str) -> Answer:
+        """As `Cluster.submit`."""
+        if not self.available:
+            raise UnavailableError("the registry is switched off")
+        answer = self.judge(mutation, request_id)
+        if not self.answering:
+            raise OutcomeUnknownError("the answer is lost")
+        return answer
+
+    def judge(self, mutation: Mutation, request_id: str = "") -> Answer:
+        """Have a mutation judged and taken in; a known request id only gets its answer again."""
+        if request_id in self._answers:
+            return self._answers[request_id]
+        version = self.state.version + 1
+        answer, changes = judge(self.state.desired, mutation, version)
+        if changes:
+            self.state.apply("desired", changes, self._epoch, version)
+        if request_id:
+            self._answers[request_id] = answer
+            if len(self._answers) > limits.REQUEST_IDS_KEPT:
+                self._answers.popitem(last=False)
+        return answer
+
+    def add_agents(self, *specs: AgentSpec) -> None:
+        """Make these agents known, beside those that are."""
+        known = [
+            AgentSpec(name=agent.name, endpoint=agent.endpoint, labels=agent.labels)
+            for agent in self.state.desired.agents.values()
+            if agent.name not in {spec.name for spec in specs}
+        ]
+        self.judge(SyncAgents(source=SOURCE, agents=(*known, *specs)))
+
+    def place(self, task: str, agent: str, intent: Intent = "run") -> Answer:
+        """Write a task's only copy."""
+        return self.write_copies(task, Copy(agent, intent))
+
+    def write_copies(self, task: str, *copies: Copy) -> Answer:
+        """Replace a task's copies."""
+        old = self.state.desired.placements.get(task)
+        expected = old.generation if old else 0
+        return self.judge(WritePlacement(task=task, expected=expected, copies=copies))
+
+    def report_agent(self, status: AgentStatus) -> None:
+        """Say how the link to an agent is."""
+        self._publish("actual", {(AGENT, status.name): status})
+
+    def connect(self, name: str, resources: HostResources | None = None) -> None:
+        """Report a known agent as connected."""
+        endpoint = self.state.desired.agents[name].endpoint
+        self.report_agent(
+            AgentStatus(
+                name=name,
+                endpoint=endpoint,
+                link="connected",
+                answered=True,
+                since=self.now,
+                resources=resources or HostResources(),
+            )
+        )
+
+    def report_container(self, report: ContainerReport) -> None:
+        """Say what an agent reports of a container."""
+        self._publish("actual", {(CONTAINER, report.agent, report.task): report})
+
+    def run(
+        self, task: str, agent: str, status: str = RUNNING, process_state: ProcessState | None = None
+    ) -> None:
+        """Report the container of a task, with the config of its job if there is one."""
+        job = self.state.desired.jobs.get(task_prefix(task))
+        instance = ContainerInstance(
+            container_id=task,
+            status=status,
+            process_state=process_state or ProcessState(up=status == RUNNING),
+        )
+        if job is not None:
+            instance = msgspec.structs.replace(instance, config=job.config.container())
+        phase = _PHASES.get(status, Phase.ENDED)
+        self.report_container(ContainerReport(agent=agent, task=task, phase=phase, instance=instance))
+
+    def remove_container(self, agent: str, task: str) -> None:
+        """Say that a container is gone."""
+        self._publish("actual", {(CONTAINER, agent, task): None})
+
+    def report_metrics(self, agent: str, samples: dict[str, Metrics]) -> None:
+        """Report an agent's samples, by task."""
+        self._publish("actual", {(METRICS, agent): samples})
+
+    def report_waiting(self, waiting: Waiting | None, prefix: str = "") -> None:
+        """Say why the tasks of a job version wait; None for `prefix`: they do not."""
+        self._publish("waiting", {(WAITING, waiting.prefix if waiting else prefix): waiting})
+
+    def report_actor(self, status: ActorStatus) -> None:
+        """Say how an actor is."""
+        self._publish("roster", {(ACTOR, status.name): status})
+
+    def _publish(self, topic: Topic, changes: Changes) -> None:
+        self.state.apply(topic, changes, self._epoch, self.state.stamps[topic].version + 1)
