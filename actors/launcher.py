@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from actors import processes
@@ -41,11 +43,21 @@ class LaunchError(Exception):
 
 
 class Launcher:
-    """Runs a scheduler until it is told to end. `agent_command` makes the command of dev's own agent."""
+    """Runs a scheduler until it is told to end.
 
-    def __init__(self, settings: Settings, agent_command: Callable[[int], list[str]] | None = None) -> None:
+    `agent_command` makes the command of dev's own agent; `guest_command`, given the URL, that of a
+    program to run once beside it when it is ready.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        agent_command: Callable[[], list[str]] | None = None,
+        guest_command: Callable[[str], list[str]] | None = None,
+    ) -> None:
         self.settings = settings
         self._agent_command = agent_command
+        self._guest_command = guest_command
         self._log = make_logger("launcher", settings.log_level.upper())
         self._admin_port = settings.actor_port or free_port(settings.actor_address)
         self._listener: socket.socket | None = None
@@ -54,6 +66,7 @@ class Launcher:
         self._admin_pid = 0
         self._starts: dict[str, list[float]] = {}
         self._ending = False
+        self._guest: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Start, say so, watch, end; returns the exit code. Raises LaunchError when it can't be started."""
@@ -82,6 +95,9 @@ class Launcher:
         if not self._ending:
             sys.stderr.write(f"listening on {self.url}\n")
             sys.stderr.flush()
+            command = self._guest_command(self.url) if self._guest_command is not None else []
+            if command:
+                self._guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     @property
     def url(self) -> str:
@@ -104,7 +120,9 @@ class Launcher:
             raise LaunchError(f"can't listen on {host}:{port}: {reason}; choose another --listen") from None
         self._listener = listener
         if port == 0:
-            self.settings = _replace_listen(self.settings, f"{host}:{listener.getsockname()[1]}")
+            self.settings = msgspec.structs.replace(
+                self.settings, listen=f"{host}:{listener.getsockname()[1]}"
+            )
 
     def _start_web(self) -> None:
         if self._listener is None:
@@ -130,7 +148,7 @@ class Launcher:
     def _start_agent(self) -> None:
         if self._agent_command is None:
             return
-        self._helpers["agent"] = Helper("agent", self._agent_command(os.getpid()))
+        self._helpers["agent"] = Helper("agent", self._agent_command())
 
     def _start_actors(self) -> None:
         from actors.supervisor import GLOBAL_NAME, Supervisor  # noqa: PLC0415 - Thespian, only after `secure`
@@ -180,7 +198,7 @@ class Launcher:
                     elif not self._ending:
                         selector.unregister(key.fd)
                         self._revive(str(key.data), selector)
-                processes.reap_orphans({helper.pid for helper in self._helpers.values()})
+                processes.reap_orphans(self._own_pids())
 
     def _revive(self, name: str, selector: selectors.BaseSelector) -> None:
         """Start anew what has died."""
@@ -202,6 +220,10 @@ class Launcher:
         else:
             self._start_agent()
         selector.register(self._helpers[name].pidfd, selectors.EVENT_READ, name)
+
+    def _own_pids(self) -> set[int]:
+        guest = {self._guest.pid} if self._guest is not None and self._guest.poll() is None else set()
+        return guest | {helper.pid for helper in self._helpers.values()}
 
     # --- ending ---
 
@@ -239,9 +261,3 @@ def _is_ready(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _replace_listen(settings: Settings, listen: str) -> Settings:
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.structs.replace(settings, listen=listen)

@@ -17,6 +17,7 @@ from actors.launcher import Launcher, LaunchError
 from actors.store import Store, StoreError
 from actors.system import free_port
 from actors.transport import load_secret, secure
+from config.agents_file import read_agents_file
 from config.settings import Settings, SettingsError, load_settings
 
 USER_ERROR = 1
@@ -52,23 +53,34 @@ def main() -> None:
 def serve(config: Path | None, import_file: Path | None, **flags: Any) -> None:
     """Run the scheduler for agents that run elsewhere."""
     settings = _settings(config, flags)
-    sys.exit(_launch(settings, import_file, None))
+    sys.exit(_launch(settings, import_file))
 
 
 @main.command()
 @_options
-def dev(config: Path | None, import_file: Path | None, **flags: Any) -> None:
+@click.option(
+    "--schedule",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True),
+    help="A job to begin with.",
+)
+def dev(config: Path | None, import_file: Path | None, files: tuple[str, ...], **flags: Any) -> None:
     """Run the scheduler and one local agent; both, and the tasks, end with it."""
     settings = _settings(config, flags)
     port = free_port("127.0.0.1")
     data = settings.data_path / "dev-agent"
     settings = msgspec.structs.replace(settings, agents=(*settings.agents, f"dev=127.0.0.1:{port}"))
 
-    def agent_command(_parent: int) -> list[str]:
+    def agent_command() -> list[str]:
         command = [sys.executable, "-m", "agent.main", "--listen", f"127.0.0.1:{port}", "--data", str(data)]
-        return [*command, "--ephemeral", "--die-with-parent"]
+        return [*command, "--ephemeral", "--die-with-parent", "--no-announce"]
 
-    sys.exit(_launch(settings, import_file, agent_command))
+    def guest_command(url: str) -> list[str]:
+        return [sys.executable, "-m", "ctl.welcome", url, *files] if files else []
+
+    sys.exit(_launch(settings, import_file, agent_command, guest_command))
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
@@ -80,12 +92,17 @@ def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
 
 
 def _launch(
-    settings: Settings, import_file: Path | None, agent_command: Callable[[int], list[str]] | None
+    settings: Settings,
+    import_file: Path | None,
+    agent_command: Callable[[], list[str]] | None = None,
+    guest_command: Callable[[str], list[str]] | None = None,
 ) -> int:
     _raise_limits()
-    launcher = Launcher(settings, agent_command)
+    launcher = Launcher(settings, agent_command, guest_command)
     try:
         jobs = read_old_registry(import_file) if import_file is not None else []
+        if settings.agents_file:
+            read_agents_file(Path(settings.agents_file))
         launcher.bind()
         data = _prepare_data(settings.data_path)
         secure(load_secret(data / "secret"), settings.actor_address, data / "thespian.log")

@@ -62,26 +62,15 @@ def reap_orphans(own: set[int]) -> None:
             os.waitpid(ended.si_pid, os.WNOHANG)
 
 
-def wait_gone(patience_seconds: float, own: set[int]) -> bool:
-    """Wait until no descendant is left; False if some are, after this time."""
-    give_up_at = time.monotonic() + patience_seconds
-    while time.monotonic() < give_up_at:
-        reap_orphans(own)
-        if not [process for process in descendants() if _alive(process)]:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def sweep() -> None:
     """SIGKILL every descendant, again until none is left: nothing may stay behind."""
     for _ in range(50):
+        reap_orphans(set())
         left = [process for process in descendants() if _alive(process)]
         if not left:
             return
         for process in left:
             kill_tree(process.pid)
-        reap_orphans(set())
         time.sleep(0.02)
 
 

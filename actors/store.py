@@ -76,18 +76,18 @@ class Store:
         state: dict[Key, Any] = {}
         for kind, (table, shape) in _TABLES.items():
             decoder = msgspec.json.Decoder(shape, dec_hook=decode_hook)
-            for key, body in self._connection.execute(f"SELECT key, body FROM {table}"):  # noqa: S608 - our names
+            for key, body in self._rows(f"SELECT key, body FROM {table}"):  # noqa: S608 - our names
                 try:
                     state[kind, key] = decoder.decode(body)
                 except msgspec.MsgspecError as error:
                     raise StoreError(f"{self.path} has a broken row: {table} {key!r}: {error}") from None
-        (version,) = self._connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+        ((version,),) = self._rows("SELECT value FROM meta WHERE name = 'version'")
         return version, state
 
     def answer(self, request_id: str) -> Answer | None:
         """What this request was answered, if it is known."""
-        row = self._connection.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
-        return msgspec.json.decode(row[0], type=Answer) if row else None
+        rows = self._rows("SELECT answer FROM requests WHERE id = ?", request_id)
+        return msgspec.json.decode(rows[0][0], type=Answer) if rows else None
 
     def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, Answer]]) -> None:
         """Write all of it durably, or nothing. Raises StoreError."""
@@ -110,6 +110,12 @@ class Store:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise StoreError(f"the registry file {self.path} can't be written: {error}") from None
+
+    def _rows(self, query: str, *values: str) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the registry file {self.path} can't be read: {error}") from None
 
     def _write_answers(self, answers: Iterable[tuple[str, Answer]]) -> None:
         rows = [

@@ -65,7 +65,7 @@ class Supervisor(HarpoonActor):
     def receiveMsg_Wired(self, message: Wired, _sender: Any) -> None:
         """An actor is up, or can't be."""
         self._publish({message.name: message.pid})
-        if message.error:
+        if message.error and self._launcher is None:
             self.log.critical("%s", message.error)
         self._missing.discard(message.name)
         if self._launcher is not None and (message.error or not self._missing):

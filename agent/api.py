@@ -12,7 +12,8 @@ import msgspec
 
 from agent.about import About
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
-from agent.log import MOST_HISTORY_LINES, read_along
+from agent.log import MOST_HISTORY_LINES
+from agent.readers import read_along
 from agent.runtime import Runtime
 from agent.store import valid_id
 from scheduling.canonical import go_json, go_text

@@ -11,18 +11,15 @@ disk. A task or reader too fast or too slow for that loses lines, but never sile
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.events import KEEP_ALIVE
-from scheduling.canonical import go_json
+from agent.readers import Reader, stamped
 
 LARGEST_LOG_BYTES = 5 * 1024 * 1024
 LARGEST_BACKLOG_BYTES = 5 * 1024 * 1024
@@ -30,72 +27,11 @@ _LARGEST_READ_BYTES = 1024 * 1024
 _LONGEST_LINE_BYTES = 64 * 1024
 _TAIL_BYTES = 64 * 1024
 MOST_HISTORY_LINES = 10_000
-_MOST_WAITING_LINES = 1000
 _POLL_SECONDS = 0.2
 
 _LOG = logging.getLogger(__name__)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
-
-
-def stamped(container_id: str, text: str, now: datetime) -> str:
-    """One line of the log, without the newline."""
-    moment = now.astimezone(UTC)
-    return f"{moment:%Y-%m-%d_%H:%M:%S}.{moment.microsecond // 10:05d} container[{container_id}]:{text}"
-
-
-class Reader:
-    """One who reads along: gets lines as they come, bounded, with a gap line for those it lost."""
-
-    def __init__(self, container_id: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._container_id = container_id
-        self._loop = loop
-        self._lines: deque[str] = deque()
-        self._lost = 0
-        self._woken = asyncio.Event()
-        self._ended = False
-
-    def offer(self, lines: list[str]) -> None:
-        """Hand over new lines; called by the following thread."""
-        self._call(lines)
-
-    def end(self) -> None:
-        """Say that no more lines will come."""
-        self._call(None)
-
-    async def next(self, patience_seconds: float) -> list[str] | None:
-        """The lines that came since the last call, empty if none came in time; None at the end."""
-        try:
-            async with asyncio.timeout(patience_seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return []
-        self._woken.clear()
-        lines = list(self._lines)
-        self._lines.clear()
-        if self._lost:
-            gap = f"... {self._lost} lines lost, the reader is too slow ..."
-            lines.append(stamped(self._container_id, gap, datetime.now(UTC)))
-            self._lost = 0
-        if self._ended:
-            self._woken.set()
-            return lines or None
-        return lines
-
-    def _call(self, lines: list[str] | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._take, lines)
-        except RuntimeError:
-            _LOG.debug("the reader's loop is closed")
-
-    def _take(self, lines: list[str] | None) -> None:
-        if lines is None:
-            self._ended = True
-        else:
-            room = max(_MOST_WAITING_LINES - len(self._lines), 0)
-            self._lines.extend(lines[:room])
-            self._lost += len(lines[room:])
-        self._woken.set()
 
 
 class TaskLog:
@@ -172,7 +108,7 @@ class TaskLog:
             complete = len(content)
         if gap or complete:
             lines = [gap] if gap else []
-            self._write(lines + _lines(content[:complete]))
+            self._write(lines + (_lines(content[:complete]) if complete else []))
             self._offset += complete
             self._offset_file.write_text(str(self._offset))
             self._give_back(size)
@@ -287,18 +223,3 @@ class Follower:
     def _follow_all(self) -> None:
         for log in list(self._logs.values()):
             log.follow()
-
-
-async def read_along(log: TaskLog, count: int, keep_alive_seconds: float) -> AsyncIterator[bytes]:
-    """A log as an event stream: its last lines in one event, then each line in one, until it is gone."""
-    reader = Reader(log.container_id, asyncio.get_running_loop())
-    try:
-        yield _event(await asyncio.to_thread(log.subscribe, reader, count))
-        while (lines := await reader.next(keep_alive_seconds)) is not None:
-            yield b"".join(_event([line]) for line in lines) or KEEP_ALIVE
-    finally:
-        log.unsubscribe(reader)
-
-
-def _event(lines: list[str]) -> bytes:
-    return b"data: " + go_json(lines) + b"\n\n"

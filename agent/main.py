@@ -87,6 +87,7 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
+@click.option("--no-announce", is_flag=True, hidden=True)
 @click.option("--metrics-seconds", type=click.FloatRange(min=0.05), default=3.0, hidden=True)
 @click.option("--keep-alive-seconds", type=click.FloatRange(min=0.05), default=10.0, hidden=True)
 @click.option(
@@ -135,6 +136,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         labels=dict(flags["label"]),
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
+        announce=not flags["no_announce"],
         metrics_seconds=flags["metrics_seconds"],
         keep_alive_seconds=flags["keep_alive_seconds"],
     )

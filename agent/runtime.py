@@ -24,7 +24,7 @@ from scheduling.canonical import go_json
 from scheduling.job import ContainerConfig
 
 # An ephemeral agent must be gone after 5 s, its tasks' graces notwithstanding.
-_LAST_GRACE_SECONDS = 2.0
+_LAST_GRACE_SECONDS = 1.5
 _LAST_WAIT_SECONDS = 2.8
 _SAVE_AGAIN_SECONDS = 1.0
 

@@ -101,7 +101,7 @@ class _Worker(ASGIWorker):  # type: ignore[misc] # gunicorn ships no types
         super().notify()
         if self.serving is None:
             self.serving = asyncio.current_task(self.loop)
-            if self.age == 1:
+            if self.age == 1 and self.app.settings.announce:
                 sys.stderr.write(f"listening on {self.app.url}\n")
                 sys.stderr.flush()
 

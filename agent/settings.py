@@ -8,7 +8,10 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`cpu_cores` and `memory_mb` are what the host offers; `volumes` the host paths tasks may ask for."""
+    """`cpu_cores` and `memory_mb` are what the host offers; `volumes` the host paths tasks may ask for.
+
+    `announce`: say on stderr where it listens; not inside a program that says so itself.
+    """
 
     host: str
     port: int
@@ -20,5 +23,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     ephemeral: bool = False
     die_with_parent: bool = False
+    announce: bool = True
     metrics_seconds: float = 3.0
     keep_alive_seconds: float = 10.0

@@ -18,8 +18,8 @@ def spec(text: str) -> AgentSpec:
     """An agent as `[NAME=]HOST:PORT|URL`; without a name it is called HOST:PORT. Raises ValueError."""
     name, equals, address = text.rpartition("=")
     endpoint = parse_endpoint(address)
-    if equals and (not name or "/" in name):
-        raise ValueError(f'"{name}" is no agent name; it must not be empty nor contain "/"')
+    if equals and (not name or "/" in name or not name.isprintable()):
+        raise ValueError(f"{name!r} is no agent name; it must be printable, not empty, and without '/'")
     return AgentSpec(name=name or endpoint.removeprefix("http://"), endpoint=endpoint)
 
 

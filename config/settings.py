@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
     """The settings in force. Flags that are None were not given. Raises SettingsError."""
-    values: dict[str, Any] = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text())
+    values: dict[str, Any] = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text("utf-8"))
     known = set(values)
     origin = {}
     for source, given in (
@@ -69,7 +70,8 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
         raise SettingsError(
             f"{name} = {values.get(name)!r} ({origin.get(name, 'defaults')}): {error}"
         ) from None
-    _check(settings)
+    for name, problem in _problems(settings):
+        raise SettingsError(f"{name} = {values[name]!r} ({origin.get(name, 'defaults')}): {problem}")
     return settings
 
 
@@ -77,7 +79,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"{file} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -93,32 +95,31 @@ def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[s
     return found
 
 
-def _check(settings: Settings) -> None:
-    """What a type can't say."""
-    split_listen(settings.listen)
+def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What a type can't say: the setting, and what would be right."""
+    for name, check in (("listen", split_listen), ("placement", algorithm)):
+        try:
+            check(getattr(settings, name))
+        except ValueError as error:
+            yield name, str(error)
     for agent in settings.agents:
         try:
             spec(agent)
         except ValueError as error:
-            raise SettingsError(str(error)) from None
-    try:
-        algorithm(settings.placement)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
+            yield "agents", str(error)
     for name, low, high in (
         ("actor_port", 0, 65535),
         ("flock_size", 1, 200),
         ("web_workers", 1, 64),
         ("metrics_seconds", 1, 3600),
     ):
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise SettingsError(f"{name} = {value}: it must be from {low} to {high}")
+        if not low <= getattr(settings, name) <= high:
+            yield name, f"it must be from {low} to {high}"
 
 
 def split_listen(text: str) -> tuple[str, int]:
-    """`HOST:PORT` as a pair. Raises SettingsError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise SettingsError(f'listen = "{text}": it must be HOST:PORT, like 127.0.0.1:4444')
+    """`HOST:PORT` as a pair. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("it must be HOST:PORT, like 127.0.0.1:4444")
     return host.strip("[]"), int(port)

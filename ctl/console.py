@@ -1,9 +1,8 @@
-"""The terminal: colours only there, a closed pipe ends the program in silence."""
+"""The terminal: colours only there (rich minds NO_COLOR), a closed pipe ends the program in silence."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TextIO
 
 from rich.console import Console
@@ -28,8 +27,8 @@ class QuietConsole(Console):
     def on_broken_pipe(self) -> None:
         """The reader has seen enough (`| head`); end as a program does that SIGPIPE ends."""
         self.quiet = True
-        # Else the interpreter would complain when it flushes the rest on its way out.
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # until the end
+        # As the Python manual advises: else the interpreter may complain when it flushes the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
         raise SystemExit(PIPE_CLOSED)
 
 
@@ -45,5 +44,4 @@ def console(stream: TextIO | None) -> QuietConsole:
         emoji=False,
         highlight=False,
         width=None if terminal else _ENDLESS_COLUMNS,
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
     )

@@ -26,6 +26,8 @@ _STYLES = {
     "stale": "red",
 }
 
+_WIDEST_ADDRESS = 24
+
 
 def cell(text: object, style: str = "") -> Text:
     """A value from the scheduler, harmless, broken anywhere if it must be."""
@@ -78,19 +80,22 @@ def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> Rend
     if not tasks:
         return Text("no tasks")
     waiting = {version.task_prefix: version.waiting for version in versions}
-    return table(
+    shown = table(
         ["TASK", "STATUS", "AGENT", "PORTS", "NOTE"],
         [
             [
                 task.id,
                 status_cell(task.status),
                 task.agent or "",
-                ", ".join(addresses(task)),
+                " ".join(addresses(task)),
                 task_note(task, waiting.get(task.id.rpartition("-")[0])),
             ]
             for task in tasks
         ],
     )
+    # An address is there to be copied: whole, unless it would take the table.
+    shown.columns[3].no_wrap = all(len(" ".join(addresses(task))) <= _WIDEST_ADDRESS for task in tasks)
+    return shown
 
 
 def job_page(job: Job) -> RenderableType:

@@ -19,7 +19,6 @@ _HARMFUL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _COLOURS = re.compile("\x1b\\[[0-9;:]*m")
-_NEAREST_SHOWN = 3
 
 
 def clean(text: str) -> str:
@@ -65,10 +64,13 @@ def counts_text(counts: Counts) -> str:
     return ", ".join([f"{counts.running} of {counts.wanted} running", *rest])
 
 
-def waiting_text(waiting: Waiting) -> str:
+def waiting_text(waiting: Waiting, most: int = 3) -> str:
     """Why tasks wait, with the nearest misses: `no agent fits (n7: short 128 MB; n3: …; 9 more)`."""
-    nearest = [f"{refusal.agent}: {refusal.reason}" for refusal in waiting.refusals[:_NEAREST_SHOWN]]
-    more = max(waiting.agents, len(waiting.refusals)) - len(nearest)
+    misses = [f"{refusal.agent}: {refusal.reason}" for refusal in waiting.refusals]
+    # The reason may name the very nearest one itself.
+    untold = [miss for miss in misses if miss not in waiting.reason]
+    nearest = untold[:most]
+    more = max(waiting.agents, len(misses)) - (len(misses) - len(untold)) - len(nearest)
     if more > 0:
         nearest.append(f"{more} more")
     return waiting.reason + (f" ({'; '.join(nearest)})" if nearest else "")
@@ -96,9 +98,9 @@ def task_note(task: Task, waiting: Waiting | None = None) -> str:
     if task.foreign:
         notes.append("not ours")
     if task.stale:
-        notes.append(f"{task.agent or 'its agent'} is not connected")
+        notes.append("agent not connected")
     if task.status == "waiting" and waiting is not None:
-        notes.append(waiting_text(waiting))
+        notes.append(waiting_text(waiting, most=1))
     elif ended := exit_text(task):
         notes.append(ended if task.status == "ended" else f"last time: {ended}")
     elif task.status in _WAITS_FOR and not task.stale:
@@ -117,10 +119,10 @@ _WAITS_FOR = {
 
 
 def addresses(task: Task) -> list[str]:
-    """`HTTP 10.0.0.7:30000` for each port; a port that is still to be chosen is left out."""
+    """`HTTP=10.0.0.7:30000` for each port; a port that is still to be chosen is left out."""
     host = urlsplit(task.endpoint or "").hostname or ""
     host = f"[{host}]" if ":" in host else host
-    return [f"{name} {host}:{port}" for name, port in sorted((task.ports or {}).items()) if port]
+    return [f"{name}={host}:{port}" for name, port in sorted((task.ports or {}).items()) if port]
 
 
 def joined(names: Iterable[str]) -> str:

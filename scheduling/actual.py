@@ -71,9 +71,11 @@ class ActualReplica(Replica):
         changes = super().receive(update)
         if changes is None:
             return None
+        for key in changes:
+            self._kept.get(key[1], set()).discard(key)  # known again
         for name in [name for name in self._kept if self._settled(name)]:
             for key in self._kept.pop(name):
-                if key not in update.changes and self.state.pop(key, None) is not None:
+                if self.state.pop(key, None) is not None:
                     changes[key] = None
         return changes
 

@@ -99,8 +99,10 @@ class Desired:
     def _apply_job(self, prefix: str, job: Job | None) -> None:
         old = self.jobs.get(prefix)
         if old is not None:
-            self.names.pop(old.prefix, None)
-            self.names.pop(old.hash, None)
+            # In one update a name may have passed on to another version already.
+            for name in {old.prefix, old.hash}:
+                if self.names.get(name) == prefix:
+                    del self.names[name]
             _discard(self.by_key, old.config.key, prefix)
         _set(self.jobs, prefix, job)
         if job is not None:
@@ -144,7 +146,7 @@ def parse_endpoint(text: str) -> str:
     except ValueError:
         raise ValueError(complaint) from None
     right = parts.scheme == "http" and parts.hostname and port and parts.path in ("", "/")
-    if not right or parts.query or parts.fragment or parts.username or any(c.isspace() for c in text):
+    if not right or parts.query or parts.fragment or parts.username or not text.isprintable() or " " in text:
         raise ValueError(complaint)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"http://{host}:{port}"

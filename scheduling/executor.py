@@ -50,6 +50,7 @@ class _Record(msgspec.Struct, kw_only=True):
     instance: ContainerInstance | None = None
     error: str = ""
     in_flight: bool = False
+    gone_overlooked: bool = False
     deadline: float | None = None
     doubt_until: float = 0.0
     attempts: int = 0
@@ -75,13 +76,13 @@ class Executor:
         """Take in commands; one older than what is known of its container is ignored."""
         for command in commands:
             record = self._records.get(command.task)
-            known = record.generation if record else self._forgotten.get(command.task, 0)
-            if command.generation < known:
+            forgotten = self._forgotten.get(command.task, 0)
+            if command.generation < max(forgotten, record.generation if record else 0):
                 continue
             if command.goal == "forget":
                 self._forget(command)
                 continue
-            if command.goal == "run" and record is None and command.generation == known:
+            if command.goal == "run" and command.generation == forgotten:
                 continue  # a late double of what was carried out, stopped and forgotten
             record = self._record(command.task)
             if record.goal != command.goal:
@@ -105,16 +106,16 @@ class Executor:
         if record is None or not record.in_flight:
             return
         record.in_flight = False
-        if outcome == "unanswered":
-            record.doubt_until = now + DOUBT_SECONDS if step is Input.PUT else record.doubt_until
-            record.error = error
-            self._failed(record, Input.DEADLINE, now)
-        elif outcome == "refused":
-            record.error = error
-            self._failed(record, Input.REFUSED, now)
-        elif outcome == "contradicted":
+        if outcome == "unanswered" and step is Input.PUT:
+            record.doubt_until = now + DOUBT_SECONDS
+        if outcome == "contradicted" or (outcome == "accepted" and record.gone_overlooked):
             self.contradicted = True
+        elif outcome in ("refused", "unanswered") and record.phase in PENDING:
+            record.error = error
+            self._failed(record, Input.REFUSED if outcome == "refused" else Input.DEADLINE, now)
+        record.gone_overlooked = False
         self._touch(record)
+        self._drop_if_gone(record)
 
     def requests(self, now: float) -> list[Request]:
         """The requests to send now; each counts as in flight until `replied`."""
@@ -148,13 +149,13 @@ class Executor:
                     self._touch(record)
                 else:
                     next_at = _earlier(next_at, record.deadline)
-            wake_at = max(record.retry_at, record.doubt_until)
-            if wake_at > now:
-                next_at = _earlier(next_at, wake_at)
-            elif wake_at > 0.0:
-                record.doubt_until = 0.0
-                record.retry_at = 0.0
-                self._touch(record)
+            for pause in ("retry_at", "doubt_until"):
+                until = getattr(record, pause)
+                if until > now:
+                    next_at = _earlier(next_at, until)
+                elif until > 0.0:
+                    setattr(record, pause, 0.0)
+                    self._touch(record)
         return next_at
 
     def reports(self) -> Changes:
@@ -175,21 +176,21 @@ class Executor:
         said = Input.SAW_GONE if instance is None else seen(instance.status)
         before, old = record.phase, record.instance
         if said is Input.SAW_GONE and before is Phase.CREATING and record.in_flight:
-            return  # the stream's state is older than our request
+            # This may be older than our request, or what became of it: the full state says which.
+            record.gone_overlooked = True
+            return
         record.phase = advance(before, said)
         if said is Input.SAW_GONE and before is Phase.CREATING:
             record.error = (instance.process_state.err if instance else "") or "the agent has dropped it"
             self._back_off(record, now)
         record.instance = instance if said is not Input.SAW_GONE else None
-        if record.phase is before and _same_but_metrics(old, record.instance):
-            return
         if record.phase is not before:
             record.deadline = None
             if record.phase is Phase.RUNNING and record.goal == "run":
                 record.error, record.attempts, record.retry_at = "", 0, 0.0
-        self._touch(record)
-        if record.phase is Phase.ABSENT and not record.goal and not record.in_flight:
-            del self._records[record.task]
+        if record.phase is not before or not _same_but_metrics(old, record.instance):
+            self._touch(record)
+        self._drop_if_gone(record)
 
     def _failed(self, record: _Record, how: Input, now: float) -> None:
         """A request was refused, or nothing proved it in time: go back, and try again later."""
@@ -214,8 +215,12 @@ class Executor:
             return
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
-        if record.phase is Phase.ABSENT:
-            del self._records[command.task]
+        self._drop_if_gone(record)
+
+    def _drop_if_gone(self, record: _Record) -> None:
+        """Forget a container that nobody wants anything of, once it is not there."""
+        if record.phase is Phase.ABSENT and not record.goal and not record.in_flight:
+            self._records.pop(record.task, None)
 
     def _report(self, task: str) -> ContainerReport | None:
         record = self._records.get(task)

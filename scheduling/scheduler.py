@@ -78,6 +78,8 @@ class Scheduler:
                 self._rooms.pop(key[1], None)
                 if key[2] in self.desired.placements or task_prefix(key[2]) in self.desired.jobs:
                     self._dirty.add(key[2])
+                else:
+                    self._touch_unplaced()  # a foreign one may have made room
         for name, old in before.items():
             new = self.actual.agents.get(name)
             if old is None or new is None or _matters(old) != _matters(new):
@@ -232,6 +234,9 @@ class Scheduler:
         """A change of an agent touches its tasks, and all that wait for room."""
         self._rooms.pop(name, None)
         self._dirty.update(self.desired.by_agent.get(name, ()))
+        self._touch_unplaced()
+
+    def _touch_unplaced(self) -> None:
         for tasks in self._unplaced.values():
             self._dirty.update(tasks)
 

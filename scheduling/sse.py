@@ -32,29 +32,32 @@ class EventParser:
         self._largest = largest_bytes
         self._chunks: list[bytes] = []
         self._data: list[bytes] = []
-        self._held = 0
+        self._chunk_bytes = 0
+        self._data_bytes = 0
         self._event = ""
         self._id = ""
         self._skip_newline = False
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises EventTooLargeError past the limit."""
-        if self._skip_newline and data:
+        if not data:
+            return []
+        if self._skip_newline:
             data = data.removeprefix(b"\n")
             self._skip_newline = False
         events: list[Event] = []
         start = 0
         for end in _LINE_END.finditer(data):
             line = b"".join([*self._chunks, data[start : end.start()]])
-            self._chunks = []
+            self._chunks, self._chunk_bytes = [], 0
             start = end.end()
             self._take(line, events)
         if start < len(data):
             self._chunks.append(data[start:])
+            self._chunk_bytes += len(data) - start
         # A "\r" that ends the chunk may be the first half of "\r\n".
         self._skip_newline = data.endswith(b"\r")
-        self._held = sum(map(len, self._data)) + sum(map(len, self._chunks))
-        if self._held > self._largest:
+        if self._data_bytes + self._chunk_bytes > self._largest:
             raise EventTooLargeError(f"an event has more than {self._largest} bytes")
         return events
 
@@ -62,12 +65,13 @@ class EventParser:
         if not line:
             if self._data:
                 events.append(Event(self._id, self._event or "message", b"\n".join(self._data)))
-            self._data, self._event = [], ""
+            self._data, self._data_bytes, self._event = [], 0, ""
             return
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+            self._data_bytes += len(value) + 1  # with the newline that joins them
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id" and b"\0" not in value:

@@ -5,6 +5,7 @@ In the picture this is `web`: it holds a replica of both states, shows it, and h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -64,7 +65,7 @@ class EndOfStreams:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Called by the server, once."""
         self._hub.close()
 

@@ -204,6 +204,11 @@ class Watch:
         self._task: asyncio.Task[object] | None = None
         self._sending_since: float | None = None
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to send at once."""
+        return self._hub.after(self._position)[0] is not None
+
     def __aiter__(self) -> Watch:
         return self
 

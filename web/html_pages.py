@@ -35,7 +35,7 @@ class HtmlPage:
 
 
 def content_security_policy(html: str) -> str:
-    """Only the scripts and styles that are in the page itself, named by their hashes, and only our own API."""
+    """Only the scripts and styles of the page itself, named by their hashes, and only our own API."""
     scripts = " ".join(_hashes(html, "script"))
     styles = " ".join(_hashes(html, "style"))
     return "; ".join(

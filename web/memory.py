@@ -76,6 +76,10 @@ class InMemoryCluster:
         ]
         self.judge(SyncAgents(source=SOURCE, agents=(*known, *specs)))
 
+    def remove_agents(self) -> None:
+        """No source knows any agent any more; each goes once it has no placement."""
+        self.judge(SyncAgents(source=SOURCE, agents=()))
+
     def place(self, task: str, agent: str, intent: Intent = "run") -> Answer:
         """Write a task's only copy."""
         return self.write_copies(task, Copy(agent, intent))

@@ -7,8 +7,8 @@ from typing import Any
 
 import falcon.asgi
 import msgspec
+from msgspec import inspect
 
-from scheduling.durations import Duration
 from scheduling.job import JobConfig
 from web.encoded import JSON
 from web.pages import Page, send_page
@@ -31,6 +31,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
 
 
+_PLAIN: dict[type, str] = {
+    inspect.StrType: "string",
+    inspect.IntType: "integer",
+    inspect.FloatType: "number",
+    inspect.BoolType: "boolean",
+    inspect.NoneType: "null",
+}
 _WAIT = (
     ("index", "Wait until the registry version is above this."),
     ("wait", 'How long, like "30s"; at most 60s.'),
@@ -162,20 +169,29 @@ def description(version: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    shapes = (JobConfig, JobView, TaskView, AgentView, ChangeReply, ProblemView)
-    _, schemas = msgspec.json.schema_components(
-        shapes, schema_hook=_schema_of, ref_template="#/components/schemas/{name}"
-    )
+    shapes = (JobView, TaskView, AgentView, ChangeReply, ProblemView)
+    _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    schemas["JobConfig"] = _schema(inspect.type_info(JobConfig))
     # The config travels as bytes that are encoded already; a single job comes with its tasks.
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
     schemas["JobView"]["properties"]["tasks"] = {"type": "array", "items": _reference("TaskView")}
     return schemas
 
 
-def _schema_of(kind: type) -> dict[str, Any]:
-    if kind is Duration:
+def _schema(kind: inspect.Type) -> dict[str, Any]:
+    """The schema of a config; msgspec's own does not take our durations."""
+    if isinstance(kind, inspect.StructType):
+        fields = {field.encode_name: _schema(field.type) for field in kind.fields}
+        return {"type": "object", "properties": fields, "additionalProperties": False}
+    if isinstance(kind, inspect.ListType):
+        return {"type": "array", "items": _schema(kind.item_type)}
+    if isinstance(kind, inspect.DictType):
+        return {"type": "object", "additionalProperties": _schema(kind.value_type)}
+    if isinstance(kind, inspect.UnionType):
+        return {"anyOf": [_schema(each) for each in kind.types]}
+    if isinstance(kind, inspect.CustomType):
         return {"type": "string", "description": 'A duration as Go writes it, like "1.5s".'}
-    raise NotImplementedError(kind)
+    return {"type": _PLAIN[type(kind)]}
 
 
 def _reference(name: str) -> dict[str, Any]:

@@ -140,12 +140,12 @@ class Agent:
         for line in stream:
             self.lines.append(line)
 
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-        """One request below /api/v0; a body that is not bytes is sent as JSON."""
+    def call(self, method: str, path: str, body: Any = None, *, base: str = "/api/v0") -> Reply:
+        """One request; a body that is not bytes is sent as JSON."""
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode() + b"\n"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, f"/api/v0{path}", content, headers or {})
+            connection.request(method, base + path, content)
             return Reply(connection.getresponse())
         finally:
             connection.close()
@@ -219,6 +219,8 @@ class Agent:
         for pid in leftovers(self.data):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not leftovers(self.data), "no process is left")
+        said = "".join(self.lines)
+        assert "Traceback" not in said, said
 
 
 def command(*flags: str) -> list[str]:

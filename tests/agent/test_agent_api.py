@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from collections.abc import Iterator
@@ -151,7 +150,7 @@ def test_an_id_that_is_no_file_name_is_refused(agent: Agent, container_id: str) 
     reply = agent.call("PUT", f"/containers/{container_id}", config())
     assert reply.status in (400, 404)
     assert reply.body.endswith(b"\n")
-    assert [entry.name for entry in (agent.data / "containers").iterdir()] == []
+    wait_until(lambda: not list((agent.data / "containers").iterdir()), "nothing was made")
 
 
 def test_a_body_too_large_is_413_and_the_next_request_is_fine(agent: Agent) -> None:
@@ -211,10 +210,7 @@ def test_what_the_host_lacks_is_refused_with_the_reason(agent: Agent) -> None:
 
 
 def test_who_the_agent_is(agent: Agent) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", agent.port)
-    connection.request("GET", "/api/v1/agent")
-    told = json.loads(connection.getresponse().read())
-    connection.close()
+    told = agent.call("GET", "/agent", base="/api/v1").json()
     assert list(told) == ["name", "version", "labels", "attributes"]
     assert (told["name"], told["labels"]) == ("n1", {"zone": "a"})
     assert told["attributes"]["drivers"] == ["process"]

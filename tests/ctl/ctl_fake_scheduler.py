@@ -170,6 +170,30 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "", **(extra or {})}
 
 
+class started:  # noqa: N801  # reads as a verb in a with statement
+    """harpoonctl running, killed at the end if it still does."""
+
+    def __init__(self, scheduler: FakeScheduler, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            command(scheduler.endpoint, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+        )
+
+    def __enter__(self) -> subprocess.Popen[str]:
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(DEADLINE_SECONDS)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     scheduler: FakeScheduler
     protocol_version = "HTTP/1.1"

@@ -11,6 +11,8 @@ from ctl_shapes_made import HASH, KEY, WAITING, job, snapshot, task
 from ctl.errors import NotInTimeError, UnreachableError
 from ctl.feed import News, Trouble
 from ctl.goals import AllGone, AllRunning, Progress
+from ctl.shapes import Refusal, Waiting
+from ctl.text import waiting_text
 from ctl.wait import Tracker, wait_for
 from scheduling.durations import Duration
 from scheduling.sse import Event
@@ -89,7 +91,17 @@ def test_a_waiting_task_tells_the_nearest_misses() -> None:
     progress = after(RUNNING, news("snapshot", snapshot(job(waiting=WAITING), task(0), task(1, "waiting"))))
     why = "no agent has room (n7: short 128 MB; n3: short 0.2 cores; n4: short 512 MB; 6 more)"
     assert progress.summary == f"1 of 2 running, 1 waiting: {why}"
-    assert progress.lines[1].note == why
+    assert progress.lines[1].note == "no agent has room (n7: short 128 MB; 8 more)"
+
+
+def test_a_miss_that_the_reason_names_is_not_repeated() -> None:
+    reason = "no agent fits; nearest: n7: short 128 MB"
+    waiting = Waiting(
+        reason=reason, agents=2, refusals=[Refusal("n7", "short 128 MB"), Refusal("n3", "full")]
+    )
+    assert waiting_text(waiting) == f"{reason} (n3: full)"
+    only = Waiting(reason=reason, agents=1, refusals=[Refusal("n7", "short 128 MB")])
+    assert waiting_text(only) == reason
 
 
 @pytest.mark.parametrize(

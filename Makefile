@@ -1,0 +1,44 @@
+# Two commands on a fresh machine with Python 3.11 or newer, make and git: `make run` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install run test check bench soak docs clean
+
+install: .venv/.installed
+
+# Made anew whenever the dependencies change; the programs are then in .venv/bin.
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The scheduler and one local agent, with three copies of a small HTTP service; Ctrl-C ends it all.
+run: install
+	@exec $(BIN)/harpoon-scheduler dev --schedule examples/hello.json
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# How fast it is, on this machine: docs/performance.md.
+bench: install
+	$(BIN)/python -m bench
+
+# What is too long for every day: thousands of simulated runs and faults.
+soak: install
+	$(BIN)/python -m simulation --seeds 0..10000
+
+# The parts of docs/ that are made from the code.
+docs: install
+	$(BIN)/python -m scheduling.diagram > docs/lifecycle.md
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

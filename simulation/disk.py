@@ -1,0 +1,71 @@
+"""The registry's disk: a dict that survives the registry, fills up, and may be cut off in mid-commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.store import StoreError
+from scheduling.registry import Answer
+from scheduling.replica import Key
+from simulation.stage import ActorEndedError
+
+
+class Disk:
+    """What is durable. `on_commit` is told of every commit, after it."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.state: dict[Key, Any] = {}
+        self.answers: dict[str, Answer] = {}
+        self.full = False
+        # The registry dies at its next commit: "before" it or "after" it is on the disk.
+        self.cut: str = ""
+        self.on_commit: Callable[[Mapping[Key, Any], dict[str, Answer]], None] = lambda _changes, _answers: None
+        self.twice: list[str] = []
+
+    def commit(self, version: int, changes: Mapping[Key, Any], answers: dict[str, Answer]) -> None:
+        """Write all of it, or nothing."""
+        cut, self.cut = self.cut, ""
+        if cut == "before":
+            raise ActorEndedError("killed before its commit")
+        if self.full:
+            raise StoreError("the disk is full")
+        self.twice += [request for request in answers if request in self.answers]
+        for key, value in changes.items():
+            if value is None:
+                self.state.pop(key, None)
+            else:
+                self.state[key] = value
+        self.version = version
+        self.answers.update(answers)
+        self.on_commit(changes, answers)
+        if cut == "after":
+            raise ActorEndedError("killed after its commit")
+
+
+class MemoryStore:
+    """`actors.store.Store`, on a simulated disk."""
+
+    disk: Disk
+
+    def __init__(self, _directory: Path) -> None:
+        """Nothing to open."""
+
+    def load(self) -> tuple[int, dict[Key, Any]]:
+        """The version and the whole state."""
+        return self.disk.version, dict(self.disk.state)
+
+    def answer(self, request_id: str) -> Answer | None:
+        """What this request was answered, if it is known."""
+        return self.disk.answers.get(request_id)
+
+    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, Answer]]) -> None:
+        """Write all of it durably, or nothing. Raises StoreError."""
+        self.disk.commit(version, changes, dict(answers))
+
+
+def store_on(disk: Disk) -> type[MemoryStore]:
+    """A store class for this disk."""
+    return type("StoreOnDisk", (MemoryStore,), {"disk": disk})

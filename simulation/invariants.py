@@ -1,0 +1,145 @@
+"""What must never happen, one function each; each returns a violation or None.
+
+The sentence in quotes is that of the invariants in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduling.actual import AGENT as ACTUAL_AGENT
+from scheduling.actual import CONTAINER, AgentStatus
+from scheduling.container import CREATED, RUNNING
+from scheduling.desired import AGENT, PLACEMENT, Agent, Placement
+from scheduling.job import ContainerConfig, task_prefix
+from scheduling.lifecycle import Input
+from scheduling.replica import Key, Replica
+from scheduling.room import CPU_TOLERANCE, need_of
+from simulation.facts import Facts, Violation
+
+
+def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None:
+    """ "A task is never commanded to start on an agent while another agent's row for it is neither proven
+    absent nor lost": judged where it counts, at an agent that carries out a start."""
+    for name, other in facts.agents.items():
+        container = other.containers.get(task)
+        if name == agent or container is None:
+            continue
+        known = facts.disk.state.get((AGENT, name))
+        lost = isinstance(known, Agent) and known.lost_since is not None
+        nobodys = container.revived and facts.copy(task, name) is None
+        if not lost and not nobodys:
+            text = f"{task} is started on {agent} while {name} has a copy ({container.status or 'fetching'})"
+            return Violation("runs once", text, (task, agent, name))
+    return None
+
+
+def healthy_is_not_stopped(facts: Facts, agent: str, task: str) -> Violation | None:
+    """ "A task that is wanted and healthy is never stopped"."""
+    container = facts.agents[agent].containers.get(task)
+    copy = facts.copy(task, agent)
+    wanted = facts.job_of(task) is not None and copy is not None and copy.intent == "run"
+    if wanted and container is not None and container.status == RUNNING:
+        return Violation("healthy is not stopped", f"{task} is stopped on {agent}", (task, agent))
+    return None
+
+
+def foreign_is_left_alone(facts: Facts, agent: str, step: Input, task: str) -> Violation | None:
+    """ "Foreign: a container without a placement row; it is left alone"."""
+    if (task, agent) in facts.placed:
+        return None
+    return Violation(
+        "foreign is left alone", f"{step} for {task} on {agent}, which never had it", (task, agent)
+    )
+
+
+def runs_at_most_once(changes: Mapping[Key, Any]) -> Violation | None:
+    """ "The placement row is the single intent": at most one copy with intent run, one copy an agent."""
+    for key, row in changes.items():
+        if key[0] == PLACEMENT and isinstance(row, Placement):
+            running = [copy.agent for copy in row.copies if copy.intent == "run"]
+            if len(running) > 1 or len({copy.agent for copy in row.copies}) != len(row.copies):
+                return Violation("one copy runs", f"{row.task} has {row.copies}", (row.task, *running))
+    return None
+
+
+def agents_are_not_overfilled(facts: Facts, before: Mapping[Key, Any], changes: Mapping[Key, Any]) -> Violation | None:
+    """ "No agent is given more than it has": judged when a placement is written, except adoptions."""
+    given = set()
+    for key, row in changes.items():
+        if key[0] != PLACEMENT or not isinstance(row, Placement) or row.running is None:
+            continue
+        old = before.get(key)
+        there = row.task in facts.agents[row.running].containers
+        if not there and (old is None or old.running != row.running):
+            given.add(row.running)
+    for name in sorted(given):
+        agent = facts.agents[name]
+        needs = [need_of(config) for config in _taken(facts, name)]
+        mem, cpu = sum(need.mem for need in needs), sum(need.cpu for need in needs)
+        ports = [port for need in needs for port in need.ports]
+        if mem > agent.mem or cpu > agent.cpu + CPU_TOLERANCE or len(set(ports)) != len(ports):
+            text = f"{name} has {agent.mem} MB, {agent.cpu} cores; given are {mem}, {cpu:.2f}, ports {ports}"
+            return Violation("no agent is overfilled", text, (name,))
+    return None
+
+
+def _taken(facts: Facts, name: str) -> list[ContainerConfig]:
+    """What is on an agent or on its way there: our rows, and foreign containers that were always there."""
+    taken: dict[str, ContainerConfig] = {
+        container.task: container.config
+        for container in facts.agents[name].containers.values()
+        if not container.ours
+    }
+    for key, row in facts.disk.state.items():
+        if key[0] == PLACEMENT and any(copy.agent == name for copy in row.copies):
+            taken[key[1]] = facts.configs[task_prefix(key[1])]
+    return list(taken.values())
+
+
+def replica_is_true(facts: Facts, who: str, replica: Replica, kinds: frozenset[str] | None) -> Violation | None:
+    """ "Stamped (epoch, version)": a replica that claims a version equals the state at it, but for what it
+    keeps of agents that have not answered."""
+    state = facts.versions.get(replica.epoch, {}).get(replica.version)
+    if state is None:
+        return None
+    if kinds is not None:
+        state = {key: value for key, value in state.items() if key[0] in kinds}
+    if state == replica.state:
+        return None
+    for key in {**state, **replica.state}:
+        if state.get(key) == replica.state.get(key):
+            continue
+        status = replica.state.get((ACTUAL_AGENT, key[1]))
+        kept = key not in state and isinstance(status, AgentStatus) and not status.answered
+        if not kept:
+            text = f"{who} at version {replica.version} has {replica.state.get(key)} for {key}, not {state.get(key)}"
+            return Violation("replicas are true", text, key[1:])
+    return None
+
+
+def unknown_is_not_empty(who: str, replica: Replica, before: Mapping[Key, Any]) -> Violation | None:
+    """ "Unknown is not empty": what was known of an agent that has not answered stays."""
+    for key in before:
+        if key[0] != CONTAINER or key in replica.state:
+            continue
+        status = replica.state.get((ACTUAL_AGENT, key[1]))
+        if isinstance(status, AgentStatus) and not status.answered:
+            return Violation("unknown is not empty", f"{who} forgets {key[2]} on {key[1]}", key[1:])
+    return None
+
+
+def answers_agree(contradictions: list[str]) -> Violation | None:
+    """ "The same id gets the same answer"."""
+    return Violation("one answer a request", contradictions[0]) if contradictions else None
+
+
+def done_once(twice: list[str]) -> Violation | None:
+    """ "The request id is stored with the change": no request is carried out twice."""
+    return Violation("requests are done once", f"{twice[0]} was committed again") if twice else None
+
+
+def fetched_or_not(status: str) -> bool:
+    """Whether a container counts as not started yet."""
+    return status in ("", CREATED)

@@ -1,0 +1,161 @@
+"""What a seed stands for: a small cluster, what its users ask for, and which faults hit it when.
+
+All of it is made before the run begins, so that a run can be repeated with parts left out.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from scheduling.durations import Duration
+from scheduling.job import Command, Grace, JobConfig, Resources
+
+CHAOS_SECONDS = 60.0
+JOB_NAMES = ("web", "db", "cache", "queue")
+
+
+class AgentPlan(msgspec.Struct, frozen=True):
+    """One host. `foreign`: how many containers are there that are nobody's business."""
+
+    name: str
+    mem: int
+    cpu: float
+    modern: bool
+    foreign: int
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One thing that is done to the cluster, by its users or by fate."""
+
+    at: float
+    kind: str
+    target: str = ""
+    seconds: float = 0.0
+    number: int = 0
+
+    def __str__(self) -> str:
+        words = f"{self.at:7.3f}  {self.kind} {self.target}"
+        return words + (f" for {self.seconds:.1f} s" if self.seconds else "") + f" ({self.number})"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of scenarios to make: how many of what, and which faults how often (by weight)."""
+
+    agents: tuple[int, int] = (3, 5)
+    requests: tuple[int, int] = (6, 14)
+    faults: tuple[int, int] = (5, 14)
+    chaos_seconds: float = CHAOS_SECONDS
+    weights: dict[str, float] = {}
+    reuse_ports: float = 0.05
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is decided before a run."""
+
+    seed: int
+    agents: tuple[AgentPlan, ...]
+    acts: tuple[Act, ...]
+    flock_size: int
+    algorithm: str
+    reuse_ports: bool
+    # Old containers of this job run already, here and there; it is imported.
+    imported: int
+    chaos_seconds: float
+
+
+ON_AGENTS = {
+    "agent crashes, all kept": 2.0, "agent crashes, rebooted": 1.0, "agent crashes, empty": 2.0,
+    "agent crashes, old disk": 1.5, "agent hangs": 2.0, "agent is slow": 1.0, "agent answers 500": 1.0,
+    "agent answers 500 but did it": 1.0, "agent answers 404 and 409": 1.0, "agent talks rubbish": 1.0,
+    "artifacts fail": 0.5, "starts fail": 0.5, "task exits": 2.0,
+    "network is cut": 2.0, "network is flaky": 2.0, "connections are reset": 1.0,
+    "state machine is killed": 2.0, "state machine dies in a step": 1.0, "state machine hangs": 1.0,
+    "agent is removed": 0.7,
+}  # fmt: skip
+ON_ACTORS = {
+    "registry is killed": 1.5, "registry dies before a commit": 1.0, "registry dies after a commit": 1.5,
+    "disk is full": 1.0, "registry hangs": 1.0,
+    "scheduler is killed": 2.0, "scheduler dies in a step": 1.0, "scheduler hangs": 1.0,
+    "transformer is killed": 1.5, "transformer dies in a step": 1.0, "transformer hangs": 1.0,
+    "shepherd is killed": 1.0, "shepherd hangs": 1.0, "flock is killed": 1.5, "flock hangs": 1.0,
+    "discovery is killed": 0.3, "supervisor is killed": 1.0, "supervisor hangs": 0.3,
+}  # fmt: skip
+FAULTS = {**ON_AGENTS, **ON_ACTORS}
+# How long each lasts, from and to; 8 s where nothing is said.
+_LASTS = {
+    "agent hangs": (2.0, 60.0), "agent is slow": (10.0, 40.0), "network is cut": (1.0, 40.0),
+    "network is flaky": (3.0, 25.0), "disk is full": (2.0, 15.0), "agent is removed": (10.0, 40.0),
+    "registry hangs": (1.0, 14.0), "supervisor hangs": (1.0, 5.0),
+}  # fmt: skip
+REQUESTS = {"schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0}
+
+
+def job_config(name: str, variant: int, scale: int) -> JobConfig:
+    """A job of the simulated users; the variants are versions of it."""
+    mem = {"web": 100, "db": 350, "cache": 150, "queue": 60}[name]
+    return JobConfig(
+        product="sim",
+        environment="test",
+        job=name,
+        scale=scale,
+        env={"VARIANT": str(variant)},
+        command=Command(working_dir="/", exec=["./run"]),
+        resources=Resources(mem=mem, cpu=0.1 + 0.4 * (name == "db"), fd=64),
+        ports={"HTTP": 8080} if name == "cache" else None,
+        grace=Grace(startup=Duration(10**9), shutdown=Duration(10**9)),
+        restart=("always", "on-failure", "no")[(variant + len(name)) % 3],
+    )
+
+
+def make(seed: int, rng: Random, profile: Profile) -> Scenario:
+    """The scenario of a seed. The run goes on with the same `rng`."""
+    count = rng.randint(*profile.agents)
+    agents = tuple(
+        AgentPlan(f"agent{number}", rng.choice((400, 800, 1200)), 2.0, rng.random() < 0.5,
+                  rng.choice((0, 0, 1, 2)))
+        for number in range(count)
+    )  # fmt: skip
+    names = [agent.name for agent in agents]
+    weights = profile.weights or FAULTS
+    acts = [_request(rng, profile) for _ in range(rng.randint(*profile.requests))]
+    for _ in range(rng.randint(*profile.faults)):
+        acts += _fault(rng, profile, names, weights)
+    return Scenario(
+        seed=seed,
+        agents=agents,
+        acts=tuple(sorted(acts, key=lambda act: (act.at, act.kind, act.target))),
+        flock_size=rng.choice((1, 2, 2, 50)),
+        algorithm=rng.choice(("random_fit", "least_used")),
+        reuse_ports=rng.random() < profile.reuse_ports,
+        imported=rng.choice((0, 0, 1, 3)),
+        chaos_seconds=profile.chaos_seconds,
+    )
+
+
+def _request(rng: Random, profile: Profile) -> Act:
+    # Most ask early, so that faults find something to hit.
+    at = rng.random() ** 1.5 * profile.chaos_seconds
+    kind = rng.choices(list(REQUESTS), list(REQUESTS.values()))[0]
+    return Act(at, kind, rng.choice(JOB_NAMES), 0.0, rng.randrange(1000))
+
+
+def _fault(rng: Random, profile: Profile, names: list[str], weights: dict[str, float]) -> list[Act]:
+    at = rng.uniform(2.0, profile.chaos_seconds)
+    kind = rng.choices(list(weights), list(weights.values()))[0]
+    target = rng.choice(names) if kind in ON_AGENTS else ""
+    low, high = _LASTS.get(kind, (0.5, 8.0))
+    seconds = round(low + (high - low) * rng.random() ** 2, 3)
+    acts = [Act(at, kind, target, seconds, rng.randrange(1000))]
+    if kind == "agent crashes, old disk":
+        acts.append(Act(max(0.5, at - rng.uniform(3.0, 25.0)), "disk is copied", target))
+    if rng.random() < 0.25:
+        # Troubles come in pairs: another one close by.
+        other = rng.choices(list(weights), list(weights.values()))[0]
+        where = target or rng.choice(names)
+        acts.append(
+            Act(at + rng.uniform(0.0, 3.0), other, where if other in ON_AGENTS else "", seconds,
+                rng.randrange(1000))
+        )  # fmt: skip
+    return acts

@@ -1,0 +1,138 @@
+"""The users: they schedule, rescale, unschedule and delete, and remember what was acknowledged.
+
+They ask like web does: a request that is not answered in time is sent again, with the same id, until it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from actors.messages import Mutate, Mutated
+from scheduling.job import JobConfig
+from scheduling.registry import (
+    AgentSpec,
+    Answer,
+    DeleteJob,
+    Mutation,
+    PutJob,
+    ScheduleJob,
+    SyncAgents,
+    UnscheduleJob,
+)
+from simulation.scenario import Act, job_config
+from simulation.stage import Address, Stage
+
+ANSWER_SECONDS = 10.0
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """One request and what became of it."""
+
+    request_id: str
+    mutation: Mutation
+    answer: Answer | None = None
+    tries: int = 0
+    batch: str = ""
+    superseded: bool = False
+
+
+class Users:
+    """All users together; each request has an id of its own and is repeated until it is answered."""
+
+    def __init__(self, stage: Stage, rng: Random, registry: Callable[[], Address | None]) -> None:
+        self._stage, self._rng, self._registry = stage, rng, registry
+        self.address = stage.outsider(self._receive)
+        self.asked: list[Asked] = []
+        self.contradictions: list[str] = []
+        self._by_batch: dict[str, Asked] = {}
+
+    @property
+    def waiting(self) -> list[Asked]:
+        """Requests that are not answered yet."""
+        return [asked for asked in self.asked if asked.answer is None and not asked.superseded]
+
+    def act(self, act: Act) -> None:
+        """Ask for what the scenario says."""
+        variant, scale = act.number % 2, 1 + act.number // 2 % 4
+        config = job_config(act.target, variant, scale)
+        versions = self._scheduled(act.target)
+        if act.kind == "put" and versions and act.number % 5:
+            config = msgspec.structs.replace(versions[-1], scale=scale)  # a change of scale alone
+        mutations: dict[str, Mutation] = {
+            "schedule": ScheduleJob(config=config),
+            "put": PutJob(config=config),
+            "unschedule": UnscheduleJob(hash=(versions[-1] if versions else config).hash()),
+            "delete": DeleteJob(key=config.key),
+        }
+        self.ask(mutations[act.kind])
+
+    def sync_agents(self, agents: tuple[AgentSpec, ...]) -> None:
+        """These are the agents now; an older word on that is not repeated."""
+        for asked in self.waiting:
+            asked.superseded |= isinstance(asked.mutation, SyncAgents)
+        self.ask(SyncAgents(source="operator", agents=agents))
+
+    def ask(self, mutation: Mutation) -> None:
+        """Send a new request."""
+        asked = Asked(request_id=f"request-{len(self.asked)}", mutation=mutation)
+        self.asked.append(asked)
+        self._send(asked)
+
+    def _scheduled(self, name: str) -> list[JobConfig]:
+        """The versions of a job that these users believe are scheduled."""
+        believed: dict[str, JobConfig] = {}
+        for asked in self.asked:
+            mutation = asked.mutation
+            if isinstance(mutation, ScheduleJob | PutJob) and mutation.config.job == name:
+                believed[mutation.config.hash()] = mutation.config
+            elif isinstance(mutation, DeleteJob) and mutation.key.job == name:
+                believed = {}
+            elif isinstance(mutation, UnscheduleJob):
+                believed.pop(mutation.hash, None)
+        return list(believed.values())
+
+    def _send(self, asked: Asked) -> None:
+        registry = self._registry()
+        clock = self._stage.clock
+        if asked.superseded:
+            return
+        if registry is None:
+            clock.after(self._rng.uniform(0.2, 2.0), lambda: self._send(asked))
+            return
+        asked.tries += 1
+        asked.batch = f"{asked.request_id}-{asked.tries}"
+        self._by_batch[asked.batch] = asked
+        message = Mutate(batch=asked.batch, mutations=((asked.request_id, asked.mutation),))
+        kind = type(asked.mutation).__name__
+        self._stage.trace.note(clock.now, "users", f"ask {asked.batch}: {kind} {_what(asked.mutation)}")
+        self._stage.send(self.address, registry, message)
+        batch = asked.batch
+        clock.after(ANSWER_SECONDS, lambda: self._again(asked, batch))
+
+    def _again(self, asked: Asked, batch: str) -> None:
+        if asked.answer is None and asked.batch == batch and not asked.superseded:
+            self._stage.clock.after(self._rng.uniform(0.0, 15.0), lambda: self._send(asked))
+
+    def _receive(self, message: object, _sender: Address) -> None:
+        if not isinstance(message, Mutated) or message.batch not in self._by_batch:
+            return
+        asked = self._by_batch[message.batch]
+        if message.error:
+            self._again(asked, message.batch)
+        elif asked.answer is None:
+            asked.answer = message.answers[0]
+            said = f"{asked.answer.result} at {asked.answer.version}: {asked.answer.message}"
+            self._stage.trace.note(self._stage.clock.now, "users", f"are told {message.batch}: {said}")
+        elif message.answers[0] != asked.answer:
+            self.contradictions.append(f"{asked.request_id}: {asked.answer}, then {message.answers[0]}")
+
+
+def _what(mutation: Mutation) -> str:
+    if isinstance(mutation, ScheduleJob | PutJob):
+        return f"{mutation.config.hash()} x{mutation.config.scale}"
+    if isinstance(mutation, UnscheduleJob):
+        return mutation.hash
+    return str(mutation.key) if isinstance(mutation, DeleteJob) else ""

@@ -1,0 +1,187 @@
+"""Every rule of a job config, the order of the problems, and what each message says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rules_made import job_config
+
+from scheduling.durations import Duration
+from scheduling.job import Command, Grace, HealthCheck, JobConfig, Resources, Storage
+from scheduling.validation import Problem, container_problems, problems
+
+HTTP = HealthCheck(
+    protocol="HTTP",
+    port="PORT_HTTP",
+    timeout=Duration.parse("1s"),
+    http_path="/health",
+    http_acceptable_responses=[200],
+)
+
+
+def length(text: str) -> Duration:
+    return Duration.parse(text)
+
+
+def with_check(**changes: Any) -> JobConfig:
+    fields = {name: getattr(HTTP, name) for name in HTTP.__struct_fields__}
+    return job_config(health_checks=[HealthCheck(**(fields | changes))])
+
+
+def with_grace(startup: str = "1s", shutdown: str = "1s") -> JobConfig:
+    return job_config(grace=Grace(startup=length(startup), shutdown=length(shutdown)))
+
+
+def with_resources(mem: int = 1, cpu: float = 1.0, fd: int = 1) -> JobConfig:
+    return job_config(resources=Resources(mem=mem, cpu=cpu, fd=fd))
+
+
+RIGHT = {
+    "smallest scale": job_config(scale=1),
+    "largest scale": job_config(scale=1000),
+    "all characters of a name": job_config(job="_a.B-9"),
+    "a name of 100": job_config(job="x" * 100),
+    "no memory": with_resources(mem=0),
+    "a little of a core": with_resources(cpu=1e-9),
+    "no file": with_resources(fd=0),
+    "the shortest grace": with_grace("250ms", "250ms"),
+    "the longest grace": with_grace("30s", "10s"),
+    "an HTTP check": with_check(),
+    "a TCP check": with_check(protocol="TCP", http_path="", http_acceptable_responses=None),
+    "the longest check": with_check(
+        initial_delay=length("30s"), timeout=length("3s"), interval=length("30s")
+    ),
+    "an artifact on disk": job_config(artifact_url="file:///a.tar"),
+    "an artifact on the web": job_config(artifact_url="https://host/a.tar"),
+    "a port the agent chooses": job_config(ports={"HTTP": 0, "x_1": 65535}),
+    "odd variables": job_config(env={"a b": "", "é": "\n"}),
+    "unlimited tmp": job_config(storage=Storage(tmp={"/tmp": -1}, volumes={"/data": "/mnt/x y"})),
+    "restart no": job_config(restart="no"),
+    "restart always": job_config(restart="always"),
+}
+
+
+@pytest.mark.parametrize("config", RIGHT.values(), ids=RIGHT.keys())
+def test_what_is_right_has_no_problem(config: JobConfig) -> None:
+    assert problems(config) == []
+
+
+# Config, the field, its value, and the words that say what would be right.
+WRONG: list[tuple[JobConfig, str, object, str]] = [
+    (job_config(scale=0), "scale", 0, "from 1 to 1000"),
+    (job_config(scale=1001), "scale", 1001, "from 1 to 1000"),
+    (job_config(scale=-1), "scale", -1, "from 1 to 1000"),
+    (job_config(product=""), "product", "", "1 to 100 letters"),
+    (job_config(environment="a/b"), "environment", "a/b", "1 to 100 letters"),
+    (job_config(job="web/1"), "job", "web/1", "1 to 100 letters"),
+    (job_config(job=".web"), "job", ".web", "not begin with '.' or '-'"),
+    (job_config(job="-web"), "job", "-web", "not begin with '.' or '-'"),
+    (job_config(job="web\n"), "job", "web\n", "1 to 100 letters"),
+    (job_config(job="wéb"), "job", "wéb", "1 to 100 letters"),
+    (job_config(job="x" * 101), "job", "x" * 101, "1 to 100 letters"),
+    (with_check(protocol="http"), "health_checks[0].protocol", "http", "one of HTTP, TCP"),
+    (with_check(port=""), "health_checks[0].port", "", "PORT_HTTP"),
+    (with_check(initial_delay=length("31s")), "health_checks[0].initial_delay", "31s", "from 0s to 30s"),
+    (with_check(timeout=length("3.1s")), "health_checks[0].timeout", "3.1s", "from 0s to 3s"),
+    (with_check(timeout=length("-1s")), "health_checks[0].timeout", "-1s", "from 0s to 3s"),
+    (with_check(interval=length("1m")), "health_checks[0].interval", "1m0s", "from 0s to 30s"),
+    (with_check(http_path=""), "health_checks[0].http_path", "", "/health"),
+    (
+        with_check(http_acceptable_responses=None),
+        "health_checks[0].http_acceptable_responses",
+        None,
+        "[200]",
+    ),
+    (job_config(artifact_url="ftp://x"), "artifact_url", "ftp://x", "http://, https:// or file://"),
+    (job_config(artifact_url="http://a b"), "artifact_url", "http://a b", "http://, https:// or file://"),
+    (job_config(ports={"a-b": 1}), "ports.a-b", 1, "letters, digits or '_'"),
+    (job_config(ports={"": 1}), "ports.", 1, "letters, digits or '_'"),
+    (job_config(ports={"A": 65536}), "ports.A", 65536, "from 0 to 65535"),
+    (job_config(ports={"A": -1}), "ports.A", -1, "from 0 to 65535"),
+    (job_config(ports={f"P{n}": 0 for n in range(257)}), "ports", "257 ports", "at most 256"),
+    (job_config(env={"": "x"}), "env.", "x", "must not be empty"),
+    (job_config(env={"A=B": "x"}), "env.A=B", "x", "nor contain '=' or NUL"),
+    (job_config(env={"A": "x\x00"}), "env.A", "x\x00", "must not contain NUL"),
+    (job_config(command=Command(working_dir="", exec=["x"])), "command.working_dir", "", '"/"'),
+    (job_config(command=Command(working_dir="/", exec=None)), "command.exec", None, "./server"),
+    (job_config(command=Command(working_dir="/", exec=[])), "command.exec", [], "./server"),
+    (job_config(command=Command(working_dir="/", exec=[""])), "command.exec", [""], "./server"),
+    (job_config(command=Command(working_dir="/", exec=["a", "\x00"])), "command.exec", ["a", "\x00"], "NUL"),
+    (with_resources(mem=-1), "resources.mem", -1, "in MB, 0 or more"),
+    (with_resources(cpu=0.0), "resources.cpu", 0.0, "more than 0"),
+    (with_resources(cpu=-1.0), "resources.cpu", -1.0, "more than 0"),
+    (with_resources(cpu=float("inf")), "resources.cpu", float("inf"), "more than 0"),
+    (with_resources(fd=-1), "resources.fd", -1, "0 or more"),
+    (with_resources(mem=2**53 + 1), "resources.mem", 2**53 + 1, "in MB"),
+    (job_config(storage=Storage(tmp={"tmp": -1})), "storage.tmp", "tmp", "absolute, like /tmp"),
+    (job_config(storage=Storage(tmp={"/tmp": -2})), "storage.tmp./tmp", -2, "-1 for no limit"),
+    (job_config(storage=Storage(volumes={"d": "/x"})), "storage.volumes.d", "/x", "absolute, like /data"),
+    (job_config(storage=Storage(volumes={"/d": "x"})), "storage.volumes./d", "x", "absolute, like /data"),
+    (job_config(storage=Storage(volumes={"/d": ""})), "storage.volumes./d", "", "absolute, like /data"),
+    (with_grace(startup="249ms"), "grace.startup", "249ms", "from 250ms to 30s"),
+    (with_grace(startup="30.1s"), "grace.startup", "30.1s", "from 250ms to 30s"),
+    (with_grace(shutdown="0s"), "grace.shutdown", "0s", "from 250ms to 10s"),
+    (with_grace(shutdown="11s"), "grace.shutdown", "11s", "from 250ms to 10s"),
+    (job_config(restart="never"), "restart", "never", "one of no, on-failure, always"),
+    (job_config(restart=""), "restart", "", "one of no, on-failure, always"),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value", "right"),
+    WRONG,
+    ids=[f"{field}={value!r:.20}" for _, field, value, _ in WRONG],
+)
+def test_each_problem_names_the_field_the_value_and_what_would_be_right(
+    config: JobConfig, field: str, value: object, right: str
+) -> None:
+    (problem,) = problems(config)
+    assert problem.field == field
+    assert problem.value == value
+    assert right in problem.expected
+    text = str(problem)
+    assert text.startswith(f"{field} is {value!r}"[:60])
+    assert text.endswith(f"; {problem.expected}")
+    assert "\n" not in text
+
+
+def test_a_number_that_is_none_is_no_number_of_cores() -> None:
+    (problem,) = problems(with_resources(cpu=float("nan")))
+    assert problem.field == "resources.cpu"
+
+
+def test_problems_come_in_the_order_of_the_wire_format() -> None:
+    nothing_right = JobConfig(
+        scale=0,
+        health_checks=[HealthCheck(protocol="HTTP", port="P"), HealthCheck(protocol="x", port="P")],
+        artifact_url="x",
+        ports={"A": -1},
+        env={"": ""},
+        storage=Storage(tmp={"x": 0}, volumes={"y": "z"}),
+    )
+    assert [problem.field for problem in problems(nothing_right)] == [
+        "scale",
+        "product",
+        "environment",
+        "job",
+        "health_checks[0].http_path",
+        "health_checks[0].http_acceptable_responses",
+        "health_checks[1].protocol",
+        "artifact_url",
+        "ports.A",
+        "env.",
+        "command.working_dir",
+        "command.exec",
+        "resources.cpu",
+        "storage.tmp",
+        "storage.volumes.y",
+        "grace.startup",
+        "grace.shutdown",
+        "restart",
+    ]
+    assert container_problems(nothing_right) == problems(nothing_right)[1:]
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    assert str(Problem("f", "x" * 1000, "it must be short")) == f"f is '{'x' * 79}…; it must be short"
