@@ -25,8 +25,8 @@ class Process(Protocol):
     def release(self) -> None:
         """Let the task really begin, after its mark was written down. Raises OSError."""
 
-    def terminate(self) -> None:
-        """Ask all processes of the task to end."""
+    def terminate(self) -> bool:
+        """Ask all processes of the task to end; False if that is too early, and to be tried again soon."""
 
     def kill(self) -> None:
         """End all processes of the task."""

@@ -28,6 +28,7 @@ from agent.task import StartError, Task, make_storage, prepare
 from scheduling.container import ExitStatus, Metrics
 
 _MOST_FETCHES = 4
+_TOO_EARLY_SECONDS = 0.01
 _LOG = logging.getLogger(__name__)
 
 
@@ -154,8 +155,13 @@ class Lives:
 
     def terminate(self, container: Container, process: Process, grace_seconds: float) -> None:
         """TERM now, KILL after the grace."""
-        process.terminate()
         container.timer = asyncio.get_running_loop().call_later(grace_seconds, process.kill)
+        self._ask_to_end(container, process)
+
+    def _ask_to_end(self, container: Container, process: Process) -> None:
+        if container.process is process and not process.terminate():
+            loop = asyncio.get_running_loop()
+            loop.call_later(_TOO_EARLY_SECONDS, self._ask_to_end, container, process)
 
     def remove(self, container: Container, state: State) -> None:
         """Delete a container's files, and tell everybody that it is gone. Raises OSError."""

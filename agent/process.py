@@ -112,8 +112,13 @@ class _ShimmedProcess:
             with self._shim.stdin as stdin:
                 stdin.write(b"go\n")
 
-    def terminate(self) -> None:
+    def terminate(self) -> bool:
+        # A task is asked once: many programs take a second TERM for "at once". But between its fork and
+        # its exec it still has the shim's handler, which does nothing, and the signal would be lost.
+        if not self._has_begun():
+            return False
         self._signal_all(signal.SIGTERM)
+        return True
 
     def kill(self) -> None:
         self._signal_all(signal.SIGKILL)
@@ -130,6 +135,10 @@ class _ShimmedProcess:
                 self._shim.stdin.close()
             self._shim.wait()
         return read_exit(self._directory)
+
+    def _has_begun(self) -> bool:
+        shim = procfs.command_line(self.mark.pid)
+        return any(procfs.command_line(child) != shim for child in procfs.children(self.mark.pid))
 
     def _signal_all(self, number: signal.Signals) -> None:
         """Signal the group, and those of the task that left it by a session of their own."""

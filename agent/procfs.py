@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 _TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+# A kernel may be built without; looking at every process instead is slower, but the same.
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -57,21 +59,33 @@ def descendants(pid: int) -> list[int]:
     found: list[int] = []
     todo = [pid]
     while todo:
-        children = _children(todo.pop())
-        found += children
-        todo += children
+        below = children(todo.pop())
+        found += below
+        todo += below
     return found
 
 
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
+def children(pid: int) -> list[int]:
+    """The living children of a process, those of all its threads."""
+    if not _LISTS_CHILDREN:
+        return [stat.pid for stat in all_stats() if stat.parent == pid]
+    found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - as above
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123 - as above
-                children += map(int, file.read().split())
+                found += map(int, file.read().split())
     except OSError:
-        pass  # the process ended meanwhile, or the kernel has no such file; the group is signalled anyway
-    return children
+        pass  # the process has ended meanwhile
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    """What a process was called with, each word ended by NUL; empty if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - as above
+            return file.read()
+    except OSError:
+        return b""
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, AgentStatus
-from scheduling.container import CREATED, RUNNING
+from scheduling.container import RUNNING
 from scheduling.desired import AGENT, PLACEMENT, Agent, Placement
 from scheduling.job import ContainerConfig, task_prefix
 from scheduling.lifecycle import Input
@@ -139,7 +139,3 @@ def done_once(twice: list[str]) -> Violation | None:
     """ "The request id is stored with the change": no request is carried out twice."""
     return Violation("requests are done once", f"{twice[0]} was committed again") if twice else None
 
-
-def fetched_or_not(status: str) -> bool:
-    """Whether a container counts as not started yet."""
-    return status in ("", CREATED)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage, WatchMessage
+from thespian.actors import ActorAddress, ActorExitRequest, ChildActorExited, WakeupMessage, WatchMessage
 
 from simulation.clock import Clock
 from simulation.trace import Trace
@@ -20,6 +20,8 @@ DELAY_SECONDS = 0.002
 # Now and then a message is slow: a busy host, a retransmission.
 SLOW_SHARE, SLOW_SECONDS = 0.02, 0.4
 START_SECONDS = 0.15
+# Time passes even for whoever asks for no pause at all.
+SHORTEST_SLEEP_SECONDS = 0.0005
 
 
 class ActorEndedError(BaseException):
@@ -30,13 +32,20 @@ class ActorEndedError(BaseException):
         self.bug = bug
 
 
-class Address(NamedTuple):
+class Address(ActorAddress):  # type: ignore[misc]  # Thespian has no types
     """An actor's address. As with Thespian's ports, a new actor may get that of a dead one."""
 
-    port: int
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     def __str__(self) -> str:
         return f"actor:{self.port}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and other.port == self.port
+
+    def __hash__(self) -> int:
+        return self.port
 
 
 class Backstage:
@@ -74,9 +83,8 @@ class Backstage:
     def wakeupAfter(self, period: timedelta, payload: Any = None) -> None:  # noqa: N802 - Thespian's name
         """Send ourselves a message later."""
         wakeup = WakeupMessage(period, payload)
-        self.stage.clock.after(
-            period.total_seconds(), lambda: self.stage.perform(self, wakeup, self.address)
-        )
+        seconds = max(period.total_seconds(), SHORTEST_SLEEP_SECONDS)
+        self.stage.clock.after(seconds, lambda: self.stage.perform(self, wakeup, self.address))
 
     # --- what the simulated network calls ---
 
@@ -101,8 +109,10 @@ class Stage:
         self.acting: Backstage | None = None
         self.actors: dict[Address, Backstage] = {}
         self.after_step: Callable[[Backstage, Any, Any], None] = lambda _actor, _message, _sender: None
+        self.before_step: Callable[[Backstage, Any, Any], None] = lambda _actor, _message, _sender: None
+        self.on_end: Callable[[Backstage], None] = lambda _actor: None
         self.on_bug: Callable[[Backstage, str], None] = lambda _actor, _reason: None
-        self.on_send: Callable[[Address, Address, Any], None] = lambda _sender, _target, _message: None
+        self.on_send: Callable[[Backstage | None, Address, Any], None] = lambda _sender, _target, _message: None
         # Addresses of what is not an actor: the launcher and the users.
         self.outsiders: dict[Address, Callable[[Any, Address], None]] = {}
         self._reuse_ports = reuse_ports
@@ -143,13 +153,13 @@ class Stage:
         self._next_port += 1
         return Address(self._next_port)
 
-    def send(self, sender: Address, target: Address, message: Any, serial: int = 0) -> None:
+    def send(self, sender: Address, target: Address, message: Any, actor: Backstage | None = None) -> None:
         """Put a message on its way."""
-        self.on_send(sender, target, message)
+        self.on_send(actor, target, message)
         delay = self.rng.expovariate(1.0 / DELAY_SECONDS)
         if self.rng.random() < SLOW_SHARE:
             delay += self.rng.random() * SLOW_SECONDS
-        pair = (serial, target)
+        pair = (actor.serial if actor is not None else 0, target)
         at = max(self.clock.now + delay, self._order.get(pair, 0.0) + 1e-6)
         self._order[pair] = at
         self.clock.at(at, lambda: self._arrive(sender, target, message))
@@ -177,6 +187,7 @@ class Stage:
         if isinstance(message, ActorExitRequest):
             self.kill(actor, "told to end")
             return
+        self.before_step(actor, message, sender)
         self.acting = actor
         ended: ActorEndedError | None = None
         try:
@@ -194,7 +205,7 @@ class Stage:
             outbox = outbox[: actor.sends_left]
             ended = ended or ActorEndedError("killed in the middle of a step")
         for target, message in outbox:
-            self.send(actor.address, target, message, actor.serial)
+            self.send(actor.address, target, message, actor)
         if ended is not None:
             if ended.bug:
                 self.on_bug(actor, str(ended))
@@ -222,6 +233,7 @@ class Stage:
             self._free.append(actor.address)
         for child in actor.children:
             self._end(child)
+        self.on_end(actor)
 
     def of_kind(self, kind: str) -> list[Backstage]:
         """The living actors of a class, in the order they were made."""

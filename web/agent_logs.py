@@ -39,7 +39,7 @@ class LogAddress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """What to ask the agent for."""
-        return f"/containers/{quote(self.task, safe='')}/log?history={self.history}"
+        return f"/api/v0/containers/{quote(self.task, safe='')}/log?history={self.history}"
 
     def __str__(self) -> str:
         return f"the log of {self.task} at {self.endpoint}"

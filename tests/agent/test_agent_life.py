@@ -172,6 +172,16 @@ def test_stop_is_term_first(agent: Agent) -> None:
     assert agent.wait_for_log("term-0", "bye")[-1] == "bye"
 
 
+def test_a_stop_right_after_the_start_is_a_term_too(agent: Agent) -> None:
+    for number in range(10):
+        container_id = f"early-{number}"
+        agent.run(container_id, config(restart="always"))
+        agent.stop(container_id)
+    for number in range(10):
+        state = agent.wait_for(f"early-{number}", "finished")["process_state"]
+        assert state["container_exit_status"] == {"signaled": True, "signal": 15}
+
+
 def test_stop_is_kill_after_the_grace_for_the_whole_tree(agent: Agent) -> None:
     script = "trap '' TERM; sleep 1001 & setsid sleep 1002 & echo ready; while :; do sleep 0.01; done"
     agent.run("kill-0", shell(script, grace={"startup": "1s", "shutdown": "300ms"}))

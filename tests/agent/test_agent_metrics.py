@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from agent import procfs
 from agent.metrics import sample
 from agent.procfs import Stat, all_stats, descendants, read_stat
 from scheduling.container import Metrics
@@ -45,7 +48,9 @@ def test_what_proc_says_of_this_process() -> None:
     assert read_stat(2**22 + 1) is None
 
 
-def test_descendants_are_found_in_whatever_session() -> None:
+@pytest.mark.parametrize("listed", [True, False])
+def test_descendants_are_found_in_whatever_session(listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "_LISTS_CHILDREN", listed)
     script = "setsid sh -c 'sleep 100 & echo $!; wait' & wait"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as parent:
         assert parent.stdout is not None

@@ -65,10 +65,19 @@ def test_a_living_task_is_found_by_its_mark_and_only_by_that(tmp_path: Path) -> 
     assert found is not None
     assert driver.find(ProcessMark(mark.pid, mark.start_ticks + 1, mark.boot_id), tmp_path) is None
     assert driver.find(ProcessMark(mark.pid, mark.start_ticks, "another boot"), tmp_path) is None
-    found.terminate()
+    wait_until(found.terminate, "it has begun")
     assert ended(process) == ExitStatus(signaled=True, signal=15)
     os.close(found.descriptor)
     wait_until(lambda: not leftovers(tmp_path))
+
+
+def test_a_term_is_never_lost_however_early(tmp_path: Path) -> None:
+    driver = ProcessDriver()
+    for number in range(30):
+        process = driver.start(task(tmp_path / str(number), "-c", "sleep 1000"))
+        process.release()
+        wait_until(process.terminate, "it has begun")
+        assert ended(process) == ExitStatus(signaled=True, signal=15)
 
 
 def test_a_stranger_with_the_number_of_a_lost_task_is_spared(tmp_path: Path) -> None:
@@ -76,7 +85,7 @@ def test_a_stranger_with_the_number_of_a_lost_task_is_spared(tmp_path: Path) -> 
     mine, other = tmp_path / "mine", tmp_path / "other"
     stranger = driver.start(task(other, "-c", "sleep 1000"))
     stranger.release()
-    wait_until(lambda: (other / "output").exists())
+    wait_until((other / "output").exists)
     driver.sweep({mine: stranger.mark})
     assert driver.find(stranger.mark, other) is not None
     stranger.kill()
@@ -124,5 +133,5 @@ def test_more_files_than_the_host_allows_are_as_many_as_it_allows(tmp_path: Path
 def test_a_working_dir_that_has_gone_meanwhile(tmp_path: Path) -> None:
     wanted = task(tmp_path)
     (tmp_path / "root").rmdir()
-    with pytest.raises(StartError, match="cannot start /bin/sh: .*No such file"):
+    with pytest.raises(StartError, match=r"cannot start /bin/sh: .*No such file"):
         ProcessDriver().start(wanted)

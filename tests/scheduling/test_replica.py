@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from rules_made import LONG_PROPERTY, instance, report, status
+from rules_made import LONG_PROPERTY, report, status
 
 from scheduling.actual import AGENT, CONTAINER, METRICS, ActualReplica
 from scheduling.container import Metrics
@@ -341,8 +341,3 @@ def test_an_agent_that_has_answered_is_believed_at_once() -> None:
     replica = ActualReplica()
     replica.receive(snapshot("e", {(AGENT, "a"): status("a"), ONE: report("a", "web-0")}))
     assert replica.receive(snapshot("f", {(AGENT, "a"): status("a")})) == {ONE: None}
-
-
-def test_a_sample_of_metrics_is_no_change_of_a_container() -> None:
-    quiet = instance("web-0")
-    assert quiet.without_metrics() == instance("web-0").without_metrics()

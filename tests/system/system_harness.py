@@ -187,6 +187,7 @@ def job(name: str, scale: int = 1, **changes: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def running(arguments: list[str], directory: Path) -> Iterator[Scheduler]:
     """A scheduler that is ready; afterwards it is ended, and nothing of it may be left."""
+    directory.mkdir(exist_ok=True)
     program = Scheduler(["actors.main", *arguments, "--listen", "127.0.0.1:0"], directory)
     try:
         yield program.ready()
@@ -216,3 +217,50 @@ def read_example(name: str) -> dict[str, Any]:
     """A job file of examples/."""
     config: dict[str, Any] = json.loads((REPOSITORY / "examples" / name).read_text())
     return config
+
+
+class Agent(Program):
+    """A standing agent: its tasks outlive it, so `clean` ends them."""
+
+    url = ""
+
+    def __init__(self, directory: Path, *flags: str, port: int = 0) -> None:
+        directory.mkdir(exist_ok=True)
+        super().__init__(["agent.main", "--listen", f"127.0.0.1:{port}", "--data", "data", *flags], directory)
+        self.url = self.wait_listening()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return self.url.removeprefix("http://")
+
+    def containers(self) -> dict[str, Any]:
+        """What it runs."""
+        found: dict[str, Any] = requests.get(f"{self.url}/api/v0/containers", timeout=HTTP_SECONDS).json()
+        return found
+
+    def clean(self) -> None:
+        """End it and all its tasks."""
+        if self.process.poll() is None:
+            self.end()
+        for process in psutil.process_iter():
+            if f"{self.directory}/" in command_line(process) or _works_in(process, self.directory):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return process.pid != os.getpid() and Path(process.cwd()).is_relative_to(directory)
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def agent(directory: Path, *flags: str, port: int = 0) -> Iterator[Agent]:
+    """A standing agent that is ready; afterwards nothing of it is left."""
+    program = Agent(directory, *flags, port=port)
+    try:
+        yield program
+    finally:
+        program.clean()

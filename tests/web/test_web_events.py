@@ -51,12 +51,6 @@ class Stream:
         return self._buffered.pop(0)
 
 
-@pytest.fixture(autouse=True)
-def quick_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The framework notices that a client has left when it next sends something."""
-    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 0.02)
-
-
 def over_http(story: Callable[[ASGIConductor, InMemoryCluster], Awaitable[None]]) -> None:
     """Run a story against an app with one running task."""
 
@@ -65,7 +59,10 @@ def over_http(story: Callable[[ASGIConductor, InMemoryCluster], Awaitable[None]]
         async with ASGIConductor(create_app(cluster)) as client:
             await story(client, cluster)
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        # The framework notices that a client has left when it next sends something.
+        patch.setattr(limits, "KEEP_ALIVE_SECONDS", 0.02)
+        asyncio.run(run())
 
 
 def hub_of(cluster: InMemoryCluster) -> Hub:
@@ -217,7 +214,9 @@ def test_watchers_are_woken_without_being_asked() -> None:
     asyncio.run(story())
 
 
-def test_a_silent_stream_gives_signs_of_life() -> None:
+def test_a_silent_stream_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 0.01)
+
     async def story() -> None:
         hub = hub_of(running_cluster())
         watch = hub.watch(None)

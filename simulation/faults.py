@@ -1,0 +1,188 @@
+"""What fate does to the cluster: each kind of fault, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from scheduling.container import RUNNING
+from scheduling.registry import AgentSpec
+from simulation.agent import Agent
+from simulation.disk import Disk
+from simulation.network import KEEP_ALIVE_SECONDS, Network
+from simulation.reach import Reach
+from simulation.scenario import Act
+from simulation.stage import Backstage, Stage
+from simulation.users import Users
+
+_MOODS = {
+    "agent answers 500": "errors",
+    "agent answers 500 but did it": "did-errors",
+    "agent answers 404 and 409": "contrary",
+    "agent talks rubbish": "rubbish",
+    "artifacts fail": "no-artifacts",
+    "starts fail": "no-starts",
+}
+_ACTORS = {
+    "registry": "Registry", "scheduler": "Scheduler", "transformer": "Transformer", "shepherd": "Shepherd",
+    "flock": "Flock", "state machine": "StateMachine", "discovery": "Discovery", "supervisor": "Supervisor",
+}  # fmt: skip
+
+
+class Faults:
+    """Strikes, and stops."""
+
+    def __init__(
+        self, stage: Stage, network: Network, disk: Disk, agents: dict[str, Agent], users: Users, reach: Reach
+    ) -> None:
+        self._stage, self._network, self._disk, self._agents = stage, network, disk, agents
+        self._users, self._reach = users, reach
+        self._removed: set[str] = set()
+        self._over = False
+
+    def strike(self, act: Act) -> None:
+        """Let this fault happen."""
+        agent = self._agents.get(act.target)
+        about = (act.target,) if act.target else ()
+        length = f" for {act.seconds:.1f} s" if act.seconds else ""
+        self._note(f"{act.kind} {act.target}{length}", *about)
+        self._reach.struck(act.kind, self._machines(act.target))
+        if agent is None:
+            self._strike_actor(act)
+        elif act.kind.startswith("state machine"):
+            for machine in self._machines(act.target):
+                self._hit(machine, act)
+        else:
+            self._strike_agent(act, agent)
+
+    def stop(self) -> None:
+        """Everything works again from now on."""
+        self._over = True
+        now = self._stage.clock.now
+        self._disk.full, self._disk.cut = False, ""
+        for name, agent in self._agents.items():
+            agent.moods, agent.slow_until = {}, 0.0
+            self._network.flaky_until.pop(name, None)
+            if self._network.cut_until.pop(name, 0.0) > now:
+                self._network.break_streams(agent, "connection reset")
+            if not agent.up:
+                self._comes_back(agent)
+            agent.hung_until = 0.0
+            agent.wake()
+        for actor in list(self._stage.actors.values()):
+            actor.sends_left = None
+        self._removed = set()
+        self._users.sync_agents(self.agent_specs())
+
+    def agent_specs(self) -> tuple[AgentSpec, ...]:
+        """The agents that are to be followed now."""
+        return tuple(
+            AgentSpec(name=agent.name, endpoint=agent.endpoint)
+            for agent in self._agents.values()
+            if agent.name not in self._removed
+        )
+
+    def _machines(self, agent: str) -> list[Backstage]:
+        """The state machines of one agent, or all of them."""
+        return [
+            machine
+            for machine in self._stage.of_kind("StateMachine")
+            if hasattr(machine.performer, "executor") and machine.performer.executor.agent == (agent or
+                machine.performer.executor.agent)
+        ]  # fmt: skip
+
+    # --- agents and the way to them ---
+
+    def _strike_agent(self, act: Act, agent: Agent) -> None:
+        now, until = self._stage.clock.now, self._stage.clock.now + act.seconds
+        if act.kind in _MOODS:
+            agent.moods[_MOODS[act.kind]] = until
+            if act.kind == "agent talks rubbish":
+                self._network.break_streams(agent, "the agent sent an event that is none")
+        elif act.kind.startswith("agent crashes, "):
+            self._crash(act, agent)
+        elif act.kind == "disk is copied":
+            agent.remember()
+        elif act.kind == "agent hangs":
+            agent.hung_until = max(agent.hung_until, until)
+            self._later(act.seconds, agent.wake)
+        elif act.kind == "agent is slow":
+            agent.slow_until = until
+        elif act.kind == "task exits":
+            self._exit_a_task(act, agent)
+        elif act.kind == "network is flaky":
+            self._network.flaky_until[agent.name] = until
+        elif act.kind == "connections are reset":
+            self._network.break_streams(agent, "connection reset")
+        elif act.kind == "network is cut":
+            self._network.cut_until[agent.name] = max(until, self._network.cut_until.get(agent.name, now))
+            self._later(KEEP_ALIVE_SECONDS, partial(self._keep_alive_ends, agent))
+        elif act.kind == "agent is removed":
+            self._remove(act, agent)
+        else:
+            raise AssertionError(f"there is no fault {act.kind!r}")
+
+    def _crash(self, act: Act, agent: Agent) -> None:
+        keeps = {"all kept": "all", "empty": "none", "old disk": "old"}.get(
+            act.kind.partition(", ")[2], "rebooted"
+        )
+        agent.crash(keeps)
+        self._network.break_streams(agent, "connection reset")
+        self._later(act.seconds, partial(self._comes_back, agent))
+
+    def _comes_back(self, agent: Agent) -> None:
+        if agent.up:
+            return
+        agent.up = True
+        has = ", ".join(f"{task} {container.status}" for task, container in agent.containers.items())
+        self._note(f"{agent.name} is back with {has or 'nothing'}", agent.name)
+
+    def _keep_alive_ends(self, agent: Agent) -> None:
+        if self._network.cut(agent):
+            self._network.break_streams(agent, "the connection is dead")
+
+    def _exit_a_task(self, act: Act, agent: Agent) -> None:
+        running = [each for each in agent.containers.values() if each.status == RUNNING and each.ours]
+        if running and agent.up and not agent.hung:
+            agent.exits(running[act.number % len(running)])
+
+    def _remove(self, act: Act, agent: Agent) -> None:
+        self._removed.add(agent.name)
+        self._users.sync_agents(self.agent_specs())
+
+        def back() -> None:
+            self._removed.discard(agent.name)
+            self._users.sync_agents(self.agent_specs())
+
+        self._later(act.seconds, back)
+
+    # --- actors ---
+
+    def _strike_actor(self, act: Act) -> None:
+        if act.kind == "disk is full":
+            self._disk.full = True
+            self._later(act.seconds, lambda: setattr(self._disk, "full", False))
+        elif act.kind.startswith("registry dies "):
+            self._disk.cut = act.kind.split()[2]
+        else:
+            kind = next(kind for name, kind in _ACTORS.items() if act.kind.startswith(name))
+            actors = self._stage.of_kind(kind)
+            if actors:
+                self._hit(actors[act.number % len(actors)], act)
+
+    def _hit(self, actor: Backstage, act: Act) -> None:
+        if act.kind.endswith("is killed"):
+            self._stage.kill(actor, "killed")
+        elif act.kind.endswith("dies in a step"):
+            actor.sends_left = act.number % 3
+        else:
+            actor.held_until = max(actor.held_until, self._stage.clock.now + act.seconds)
+
+    # --- both ---
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        """The end of a fault; when all have stopped there is none left to end."""
+        self._stage.clock.after(seconds, lambda: None if self._over else act())
+
+    def _note(self, what: str, *about: str) -> None:
+        self._stage.trace.note(self._stage.clock.now, "fate", what, *about)

@@ -1,0 +1,50 @@
+"""What a run has reached: rows of the lifecycle table, and faults by the phases they hit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from scheduling import executor, lifecycle
+from scheduling.lifecycle import Input, Phase
+from simulation.stage import Backstage
+
+
+class Reach:
+    """Counts; those of many runs can be added up."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[tuple[Phase, Input]] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.hits: Counter[tuple[str, Phase]] = Counter()
+
+    def struck(self, kind: str, machines: Iterable[Backstage]) -> None:
+        """A fault has struck, with the containers of these state machines as they are."""
+        self.faults[kind] += 1
+        phases = {
+            record.phase for machine in machines for record in machine.performer.executor._records.values()
+        }
+        for phase in phases:
+            self.hits[kind, phase] += 1
+
+    def add(self, other: Reach) -> None:
+        """Count in another run."""
+        self.rows += other.rows
+        self.faults += other.faults
+        self.hits += other.hits
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count the rows of the lifecycle table that are used meanwhile."""
+        real = executor.advance
+
+        def advance(phase: Phase, said: Input) -> Phase:
+            self.rows[phase, said] += 1
+            return lifecycle.advance(phase, said)
+
+        executor.advance = advance
+        try:
+            yield
+        finally:
+            executor.advance = real

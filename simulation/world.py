@@ -1,0 +1,171 @@
+"""A run: the cluster of a scenario, its faults, and then the time to recover."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from actors.messages import Begin
+from actors.supervisor import Supervisor
+from config.settings import load_settings
+from scheduling.desired import JOB, Desired
+from scheduling.registry import AgentSpec, ScheduleJob, judge
+from simulation.agent import Agent, Container
+from simulation.clock import BEGIN_SECONDS, Clock
+from simulation.disk import Disk, store_on
+from simulation.edges import Outside, exchanged
+from simulation.facts import Facts, Violation
+from simulation.faults import Faults
+from simulation.liveness import unfinished
+from simulation.network import Network
+from simulation.reach import Reach
+from simulation.scenario import Act, Scenario, job_config
+from simulation.stage import Address, Backstage, Stage
+from simulation.trace import Trace
+from simulation.users import Users
+from simulation.watch import Watch
+
+# After the faults: everything is as it should be within this time, and stays so for the calm.
+RECOVERY_SECONDS = 300.0
+CALM_SECONDS = 20.0
+MOST_STEPS = 400_000
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """How a run ended."""
+
+    scenario: Scenario
+    violation: Violation | None
+    trace: Trace
+    steps: int
+    seconds: float
+    reach: Reach
+    checks: int
+
+    @property
+    def digest(self) -> str:
+        """The same for the same run."""
+        return self.trace.digest()
+
+
+class World:
+    """Everything there is in one run."""
+
+    def __init__(self, scenario: Scenario, rng: Random, *, aloud: bool = False) -> None:
+        self.scenario, self.rng = scenario, rng
+        self.clock = Clock()
+        self.trace = Trace(aloud=aloud)
+        self.stage = Stage(self.clock, rng, self.trace, reuse_ports=scenario.reuse_ports)
+        self.disk = Disk()
+        self.agents = {
+            plan.name: Agent(plan.name, self.clock, rng, plan.mem, plan.cpu, modern=plan.modern)
+            for plan in scenario.agents
+        }
+        self.network = Network(self.stage, self.agents)
+        self.facts = Facts(self.disk, self.agents)
+        self.users = Users(self.stage, rng, self._registry)
+        self.reach = Reach()
+        self.outside = Outside(self.clock, rng, self.stage)
+        self.outside.make_store = store_on(self.disk)
+        self.outside.make_mailbox = self.network.mailbox
+        self.outside.make_stream = self.network.stream
+        self.outside.make_senders = self.network.senders
+        settings = load_settings({}, {}, None)
+        self._settings = msgspec.structs.replace(
+            settings, flock_size=scenario.flock_size, placement=scenario.algorithm
+        )
+        self._launcher = self.stage.outsider(lambda _message, _sender: None)
+        self._populate()
+        self.watch = Watch(self.stage, self.facts, self.users)
+        self.faults = Faults(self.stage, self.network, self.disk, self.agents, self.users, self.reach)
+        self.stage.on_end = self._ended
+
+    def run(self) -> Result:
+        """The faults, and then the recovery."""
+        with exchanged(self.outside), self.reach.watching():
+            self._launch()
+            self.users.sync_agents(self.faults.agent_specs())
+            for act in self.scenario.acts:
+                self.clock.at(BEGIN_SECONDS + act.at, lambda act=act: self._act(act))  # type: ignore[misc]
+            for agent in self.agents.values():
+                self._sample(agent)
+            violation = self._pass(BEGIN_SECONDS + self.scenario.chaos_seconds) or self._recover()
+        return Result(
+            scenario=self.scenario, violation=violation, trace=self.trace, steps=self.clock.steps,
+            seconds=self.clock.elapsed, reach=self.reach, checks=self.watch.checks,
+        )  # fmt: skip
+
+    def _pass(self, until: float) -> Violation | None:
+        """Let time pass until then, or until an invariant breaks."""
+        while self.clock.step(until):
+            if self.watch.violations:
+                return self.watch.violations[0]
+            if self.clock.steps > MOST_STEPS:
+                return Violation("time passes", f"{MOST_STEPS} steps by {self.clock.elapsed:.0f} s")
+        return None
+
+    def _recover(self) -> Violation | None:
+        """The faults stop: in bounded time everything is as it should be, and then nothing happens."""
+        self.trace.note(self.clock.now, "fate", "stops")
+        self.faults.stop()
+        give_up_at = self.clock.now + RECOVERY_SECONDS
+        calm_since, requests = self.clock.now, self.network.requests
+        while self.clock.now < give_up_at:
+            violation = self._pass(self.clock.now + 1.0)
+            if violation is not None:
+                return violation
+            wrong = next(unfinished(self.facts, self.users, self.stage), None)
+            if wrong is not None or requests != self.network.requests:
+                calm_since, requests = self.clock.now, self.network.requests
+            elif self.clock.now - calm_since >= CALM_SECONDS:
+                return None
+        wrong = next(unfinished(self.facts, self.users, self.stage), ("requests are sent again and again", ()))
+        return Violation("actual becomes desired", wrong[0], wrong[1])
+
+    # --- the beginning ---
+
+    def _populate(self) -> None:
+        """Foreign containers everywhere; and old containers of a job that is imported."""
+        for plan in self.scenario.agents:
+            for number in range(plan.foreign):
+                self._put(plan.name, f"other-{number}", job_config("queue", 0, 1).container(), "running")
+        if not self.scenario.imported:
+            return
+        config = job_config("web", 0, self.scenario.imported)
+        _, changes = judge(Desired(), ScheduleJob(config=config, adopt=True), 1)
+        self.disk.commit(1, changes, {})
+        self.facts.committed(changes)
+        prefix = next(key[1] for key in changes if key[0] == JOB)
+        for index in range(self.scenario.imported):
+            for name in self.rng.sample(sorted(self.agents), k=self.rng.choice((0, 1, 1, 2))):
+                status = self.rng.choice(("running", "running", "created", "finished"))
+                self._put(name, f"{prefix}-{index}", config.container(), status)
+
+    def _put(self, agent: str, task: str, config: object, status: str) -> None:
+        container = Container(task=task, config=config, status=status, ours=not task.startswith("other"))  # type: ignore[arg-type]
+        self.agents[agent].containers[task] = container
+
+    # --- what goes on ---
+
+    def _launch(self) -> None:
+        supervisor = self.stage.create(Supervisor, None)
+        self.stage.send(self._launcher, supervisor.address, Begin(settings=self._settings))
+
+    def _ended(self, actor: Backstage) -> None:
+        if actor.kind == "Supervisor":
+            self.clock.after(self.rng.uniform(0.1, 2.0), self._launch)
+
+    def _registry(self) -> Address | None:
+        registries = self.stage.of_kind("Registry")
+        return registries[0].address if registries else None
+
+    def _act(self, act: Act) -> None:
+        if act.kind in ("schedule", "put", "unschedule", "delete"):
+            self.users.act(act)
+        else:
+            self.faults.strike(act)
+
+    def _sample(self, agent: Agent) -> None:
+        agent.sample()
+        self.clock.after(self.rng.uniform(5.0, 15.0), lambda: self._sample(agent))
