@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 import click
 import psutil
 
+from agent import STARTED_BY
 from agent.about import version
 from agent.prctl import signal_on_parent_death
 from agent.process import ProcessDriver
@@ -107,10 +107,9 @@ def main(**flags: Any) -> None:
     counts more than the environment, and that more than the file. Tasks live on when the agent ends,
     and the next agent on the same data directory finds them again.
     """
-    parent = os.getppid()
     settings = _settings(flags)
     if settings.die_with_parent:
-        signal_on_parent_death(parent)
+        signal_on_parent_death(STARTED_BY)
     logging.basicConfig(format="harpoon-agent: %(levelname)s: %(message)s", level=logging.WARNING)
     try:
         # Held until the last process of this agent is gone; tasks do not inherit it.

@@ -22,11 +22,16 @@ from scheduling.replica import Changes
 REQUESTS_IN_FLIGHT = 4
 # How long the event stream may take to prove a request; an artifact may take minutes.
 DEADLINE_SECONDS = {Input.PUT: 600.0, Input.START: 60.0, Input.STOP: 60.0, Input.DELETE: 60.0}
-# How long a request that was never answered may still reach the agent.
+# How long a request that was never answered may still reach the agent. After that its full state is asked
+# for; one that comes late means that the agent was hung, and may have such requests before it still.
 DOUBT_SECONDS = 30.0
+LATE_ANSWER_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 FORGOTTEN_KEPT = 4096
+
+# Done late they would do harm: make a container that nobody wants any more, or stop its successor.
+DOUBTED = (Input.PUT, Input.STOP)
 
 Outcome = Literal["accepted", "contradicted", "refused", "unanswered"]
 
@@ -65,7 +70,7 @@ class Executor:
         self._rng = rng
         self._limit = in_flight_limit
         self._records: dict[str, _Record] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
         self._in_flight = 0
         self._forgotten: dict[str, int] = {}
@@ -98,6 +103,7 @@ class Executor:
         if everything:
             for task in [task for task in self._records if task not in containers]:
                 self._saw(self._records[task], None, now)
+            self._settle_doubts(now)
 
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
         """Take in the reply to a request, or that none came."""
@@ -106,7 +112,7 @@ class Executor:
         if record is None or not record.in_flight:
             return
         record.in_flight = False
-        if outcome == "unanswered" and step is Input.PUT:
+        if outcome == "unanswered" and step in DOUBTED:
             record.doubt_until = now + DOUBT_SECONDS
         if outcome == "contradicted" or (outcome == "accepted" and record.gone_overlooked):
             self.contradicted = True
@@ -134,7 +140,7 @@ class Executor:
             record.in_flight = True
             record.deadline = now + DEADLINE_SECONDS[step]
             self._in_flight += 1
-            self._changed.add(task)
+            self._changed[task] = None
             sending.append(Request(task=task, step=step, body=record.config if step is Input.PUT else b""))
         return sending
 
@@ -149,19 +155,21 @@ class Executor:
                     self._touch(record)
                 else:
                     next_at = _earlier(next_at, record.deadline)
-            for pause in ("retry_at", "doubt_until"):
-                until = getattr(record, pause)
-                if until > now:
-                    next_at = _earlier(next_at, until)
-                elif until > 0.0:
-                    setattr(record, pause, 0.0)
-                    self._touch(record)
+            if record.retry_at > now:
+                next_at = _earlier(next_at, record.retry_at)
+            elif record.retry_at > 0.0:
+                record.retry_at = 0.0
+                self._touch(record)
+            if record.doubt_until > now:
+                next_at = _earlier(next_at, record.doubt_until)
+            elif record.doubt_until > 0.0:
+                self.contradicted = True
         return next_at
 
     def reports(self) -> Changes:
         """What changed since the last call, to be published; metrics are no change."""
         changes: Changes = {(CONTAINER, self.agent, task): self._report(task) for task in self._changed}
-        self._changed = set()
+        self._changed = {}
         return changes
 
     def metrics(self) -> dict[str, Metrics]:
@@ -192,14 +200,23 @@ class Executor:
             self._touch(record)
         self._drop_if_gone(record)
 
+    def _settle_doubts(self, now: float) -> None:
+        """The full state has come: what was in doubt for long enough is as it says."""
+        for record in list(self._records.values()):
+            if 0.0 < record.doubt_until <= now:
+                late = now - record.doubt_until > LATE_ANSWER_SECONDS
+                record.doubt_until = now + LATE_ANSWER_SECONDS if late else 0.0
+                self._touch(record)
+                self._drop_if_gone(record)
+
     def _failed(self, record: _Record, how: Input, now: float) -> None:
         """A request was refused, or nothing proved it in time: go back, and try again later."""
         record.phase = advance(record.phase, how)
         record.deadline = None
+        self.contradicted |= record.attempts > 0
         self._back_off(record, now)
 
     def _back_off(self, record: _Record, now: float) -> None:
-        self.contradicted |= record.attempts > 0
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(record.attempts, 10))
         record.attempts += 1
         record.retry_at = now + pause * self._rng.uniform(0.5, 1.0)
@@ -211,7 +228,7 @@ class Executor:
         while len(self._forgotten) > FORGOTTEN_KEPT:
             del self._forgotten[next(iter(self._forgotten))]
         if record is None:
-            self._changed.add(command.task)
+            self._changed[command.task] = None
             return
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
@@ -245,7 +262,7 @@ class Executor:
         return self._records[task]
 
     def _touch(self, record: _Record) -> None:
-        self._changed.add(record.task)
+        self._changed[record.task] = None
         self._ready[record.task] = None
 
 

@@ -86,7 +86,7 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
     for task, report in reports.items():
         if report.instance is not None and report.phase is not Phase.ABSENT:
             room.take(need_of(report.instance.config), task)
-    for task in desired.by_agent.get(agent.name, ()):
+    for task in sorted(desired.by_agent.get(agent.name, ())):
         there = reports.get(task)
         counted = there is not None and there.instance is not None and there.phase is not Phase.ABSENT
         job = desired.jobs.get(task_prefix(task))

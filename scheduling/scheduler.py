@@ -120,7 +120,8 @@ class Scheduler:
         if job is None or not wanted:
             return None
         adopted = self._adoptable(task)
-        if adopted:
+        # A copy on an agent that has not answered may be the better one to keep.
+        if adopted and not self._unknown_holders(job):
             return WritePlacement(task=task, expected=0, copies=adopted)
         self._unplaced.setdefault(job.prefix, set()).add(task)
         return None
@@ -131,9 +132,24 @@ class Scheduler:
             for copy in placement.copies
             if not self._proven_absent(placement, copy)
         )
+        if wanted:
+            copies += self._strays(placement)
         if copies == placement.copies:
             return None
         return WritePlacement(task=placement.task, expected=placement.generation, copies=copies)
+
+    def _strays(self, placement: Placement) -> tuple[Copy, ...]:
+        """Copies of a placed task where it has no placement (an old disk, a late answer): to be stopped."""
+        placed = {copy.agent for copy in placement.copies}
+        return tuple(
+            Copy(name, "stop")
+            for name in sorted(self.actual.by_task.get(placement.task, ()))
+            if name not in placed and name in self.desired.agents and self._is_there(name, placement.task)
+        )
+
+    def _is_there(self, agent: str, task: str) -> bool:
+        report = self.actual.report(agent, task)
+        return report is not None and report.phase not in (Phase.ABSENT, Phase.DELETING)
 
     def _proven_absent(self, placement: Placement, copy: Copy) -> bool:
         """A copy to be stopped is gone when its state machine says so for this very generation."""
@@ -153,8 +169,8 @@ class Scheduler:
             report
             for name in sorted(self.actual.by_task.get(task, ()))
             if name in self.desired.agents
+            and self._is_there(name, task)
             and (report := self.actual.report(name, task)) is not None
-            and report.phase not in (Phase.ABSENT, Phase.DELETING)
         ]
         best = min(there, key=_worth, default=None)
         return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)
@@ -208,7 +224,7 @@ class Scheduler:
         return Waiting(
             prefix=job.prefix,
             tasks=len(left),
-            reason=f"{names} may hold it and has not answered yet",
+            reason=f"{names} may hold it and {'has' if len(unknown) == 1 else 'have'} not answered yet",
             agents=len(unknown),
         )
 

@@ -51,12 +51,13 @@ class Transformer:
 
     def actual_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the actual state."""
+        before = {key[1]: self._listens(key[1]) for key in changes if key[0] == ACTUAL_AGENT}
         self.actual.apply(changes)
-        for key in changes:
-            if key[0] == CONTAINER:
-                self._dirty.add(key[2])
-            elif key[0] == ACTUAL_AGENT:
-                self._dirty.update(self.desired.by_agent.get(key[1], ()))
+        self._dirty.update(key[2] for key in changes if key[0] == CONTAINER)
+        for name, listened in before.items():
+            if self._listens(name) != listened:
+                self._dirty.update(self.desired.by_agent.get(name, ()))
+                self._dirty.update(self.actual.containers.get(name, ()))
 
     def resend(self, now: float) -> None:
         """Look again at commands that were not echoed in time."""
@@ -99,9 +100,9 @@ class Transformer:
             command = self._command(copy, placement) if placement else None
             if command is not None:
                 due[copy.agent] = command
-        for agent in self.actual.by_task.get(task, set()) - placed:
+        for agent in sorted(self.actual.by_task.get(task, set()) - placed):
             report = self.actual.report(agent, task)
-            if report is not None and report.goal:
+            if report is not None and report.goal and self._listens(agent):
                 due[agent] = Command(task=task, generation=report.generation, goal="forget")
         return due
 
@@ -110,13 +111,18 @@ class Transformer:
         task, prefix, generation = placement.task, task_prefix(placement.task), placement.generation
         report = self.actual.report(copy.agent, task)
         agrees = report is not None and report.generation == generation and report.goal == copy.intent
-        if agrees or not self.actual.answered(copy.agent):
+        if agrees or not self._listens(copy.agent):
             return None
         if copy.intent == "stop":
             return Command(task=task, generation=generation, goal="stop")
         if prefix not in self.desired.jobs or self._may_run_elsewhere(copy, placement):
             return None
         return Command(task=task, generation=generation, goal="run", prefix=prefix)
+
+    def _listens(self, agent: str) -> bool:
+        """Whether commands reach this agent: its state machine takes none while its stream is broken."""
+        status = self.actual.agents.get(agent)
+        return status is not None and status.answered and status.link == "connected"
 
     def _may_run_elsewhere(self, copy: Copy, placement: Placement) -> bool:
         """Whether another copy is neither proven absent (then it had left the placement) nor lost."""

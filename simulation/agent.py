@@ -276,7 +276,7 @@ class Agent:
                 for task, container in self.old.items()
             }
         for container in self.containers.values():
-            container.fetching = False
+            container.fetching, container.busy, container.start_waits = False, "", False
             container.status = container.status or CREATED
             if keeps == "rebooted" and container.status == RUNNING and container.config.restart != "always":
                 container.status = FINISHED

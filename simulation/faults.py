@@ -42,6 +42,8 @@ class Faults:
 
     def strike(self, act: Act) -> None:
         """Let this fault happen."""
+        if self._over:
+            return
         agent = self._agents.get(act.target)
         about = (act.target,) if act.target else ()
         length = f" for {act.seconds:.1f} s" if act.seconds else ""

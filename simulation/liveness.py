@@ -50,14 +50,14 @@ def _unwanted_are_gone(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, tu
             yield f"{key[1]} is not wanted and has a placement", (key[1],)
     for name, agent in facts.agents.items():
         for task, container in agent.containers.items():
-            unwanted = container.ours and not container.revived and task not in wanted
+            unwanted = not container.revived and (task, name) in facts.placed and task not in wanted
             if unwanted:
                 yield f"{task} is not wanted and is on {name}", (task, name)
 
 
 def _nothing_is_kept(facts: Facts, stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What the actors remember is bounded by what there is."""
-    for machine in stage.of_kind("StateMachine"):
+    for machine in (each for each in stage.of_kind("StateMachine") if hasattr(each.performer, "executor")):
         executor = machine.performer.executor
         name = executor.agent
         there = set(facts.agents[name].containers)

@@ -155,7 +155,7 @@ def _fault(rng: Random, profile: Profile, names: list[str], weights: dict[str, f
         other = rng.choices(list(weights), list(weights.values()))[0]
         where = target or rng.choice(names)
         acts.append(
-            Act(at + rng.uniform(0.0, 3.0), other, where if other in ON_AGENTS else "", seconds,
+            Act(min(at + rng.uniform(0.0, 3.0), profile.chaos_seconds), other, where if other in ON_AGENTS else "", seconds,
                 rng.randrange(1000))
         )  # fmt: skip
     return acts

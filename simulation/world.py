@@ -157,7 +157,7 @@ class World:
             self.clock.after(self.rng.uniform(0.1, 2.0), self._launch)
 
     def _registry(self) -> Address | None:
-        registries = self.stage.of_kind("Registry")
+        registries = [each for each in self.stage.of_kind("Registry") if hasattr(each.performer, "desired")]
         return registries[0].address if registries else None
 
     def _act(self, act: Act) -> None:

@@ -102,6 +102,9 @@ class Hub:
     def after(self, position: int | None) -> tuple[Chunk | None, int]:
         """What a watcher at this position is to be sent (None: nothing), and its position then."""
         if position is None or position < self._floor:
+            # A snapshot must show what is numbered and nothing newer: what comes and goes again before
+            # it is numbered would stay with this watcher for ever.
+            self.flush()
             return Chunk(event("snapshot", self._cursor(self._head), self._snapshot_data())), self._head
         if position == self._head:
             return None, position

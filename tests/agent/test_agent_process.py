@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,15 @@ from agent.process import ProcessDriver
 from agent.store import ProcessMark
 from agent.task import StartError, Task
 from scheduling.container import ExitStatus
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """A failed test must not leave its task behind."""
+    yield
+    for pid in leftovers(tmp_path):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def task(directory: Path, *words: str, program: Path = Path("/bin/sh"), files: int = 0) -> Task:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import requests
-from system_harness import Agent, agent, job, running, wait_until
+from system_harness import Agent, Scheduler, agent, job, running, wait_until
 
+from scheduling.canonical import go_json
 from scheduling.job import JOB_CONFIG_DECODER, JobConfig
 
 
 def _config(raw: dict[str, object]) -> JobConfig:
-    import json
-
     return JOB_CONFIG_DECODER.decode(json.dumps(raw))
 
 
 def _start_by_hand(host: Agent, name: str, config: JobConfig) -> None:
     """As the old scheduler would have: PUT, wait for created, POST start."""
-    from scheduling.canonical import go_json
-
     url = f"{host.url}/api/v0/containers/{name}"
     assert requests.put(url, data=go_json(config.container()) + b"\n", timeout=10).status_code == 201
     wait_until(lambda: host.containers().get(name, {}).get("status") == "created", f"{name} created")
     assert requests.post(f"{url}/start", timeout=10).status_code == 202
     wait_until(lambda: host.containers()[name]["status"] == "running", f"{name} running")
+
+
+def _reason(scheduler: Scheduler, name: str) -> str:
+    waiting = scheduler.get(f"/api/v1/jobs/test/system/{name}").json()["versions"][0]["waiting"]
+    return waiting["reason"] if waiting else ""
 
 
 def test_running_tasks_of_an_imported_registry_are_adopted_not_restarted(tmp_path: Path) -> None:
@@ -80,11 +83,7 @@ def test_nothing_imported_is_placed_before_every_agent_that_might_hold_it_has_an
         flags = ["--agent", first.address, "--agent", address, "--import", str(tmp_path / "old.json")]
 
         with running(["serve", *flags], tmp_path / "scheduler") as scheduler:
-            why = wait_until(
-                lambda: scheduler.get("/api/v1/jobs/test/system/old").json()["versions"][0]["waiting"],
-                "a reason why it waits",
-            )
-            assert address in why["reason"]
+            wait_until(lambda: address in _reason(scheduler, "old"), "the one that is away as the reason")
             with agent(tmp_path / "b", port=port) as back:
                 scheduler.wait_running("old", 1)
                 assert list(back.containers()) == [f"{name}-0"]

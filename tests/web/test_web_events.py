@@ -200,6 +200,49 @@ def test_who_is_further_behind_than_the_ring_gets_a_snapshot(monkeypatch: pytest
     asyncio.run(story())
 
 
+def test_a_value_that_one_reads_before_its_turn_still_reaches_the_others() -> None:
+    async def story() -> None:
+        cluster = running_cluster()
+        hub = hub_of(cluster)
+        first = hub.watch(None)
+        cursor = (await read(first))[0]["id"]
+        del first
+        cluster.run(TASK, "n1", "finished")
+        hub.flush()  # nobody watches: the change is numbered, its value is not made
+        newcomer, back = hub.watch(None), hub.watch(cursor)
+        await read(newcomer)
+        cluster.run(TASK, "n1", "created")
+        for watch in (back, newcomer):
+            statuses = [event["data"]["status"] for event in await read(watch) if event["event"] == "task"]
+            assert statuses == ["created"]
+
+    asyncio.run(story())
+
+
+def test_what_comes_and_goes_around_a_snapshot_does_not_stay() -> None:
+    async def story() -> None:
+        cluster = running_cluster()
+        hub = hub_of(cluster)
+        early = hub.watch(None)
+        await read(early)
+        late = hub.watch(None)
+        cluster.run("stranger", "n1")
+        hub.flush()
+        cluster.remove_container("n1", "stranger")
+        hub.flush()
+        cluster.run("stranger", "n1")
+        snapshot = (await read(late))[0]["data"]
+        cluster.remove_container("n1", "stranger")
+        hub.flush()
+        shown = {task["id"] for task in snapshot["tasks"]}
+        for event in await read(late) if late.behind else []:
+            if event["event"] == "task" and event["data"].get("gone"):
+                shown.discard(event["data"]["id"])
+        assert shown == {TASK}
+
+    asyncio.run(story())
+
+
 def test_watchers_are_woken_without_being_asked() -> None:
     async def story() -> None:
         cluster = running_cluster()

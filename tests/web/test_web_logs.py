@@ -104,8 +104,8 @@ def test_the_last_lines_are_a_json_array(agent: FakeAgent) -> None:
     assert reply.headers["content-type"] == "application/json"
     assert get(agent.endpoint, history="25", follow="false").status_code == 200
     assert agent.asked == [
-        (f"/containers/{TASK}/log?history=10", "application/json"),
-        (f"/containers/{TASK}/log?history=25", "application/json"),
+        (f"/api/v0/containers/{TASK}/log?history=10", "application/json"),
+        (f"/api/v0/containers/{TASK}/log?history=25", "application/json"),
     ]
 
 
