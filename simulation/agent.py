@@ -272,7 +272,7 @@ class Agent:
             self.containers = {}
         elif keeps == "old":
             self.containers = {
-                task: msgspec.structs.replace(container, revived=container.revived or task not in before)
+                task: msgspec.structs.replace(container, revived=before[task].revived if task in before else True)
                 for task, container in self.old.items()
             }
         for container in self.containers.values():

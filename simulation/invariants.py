@@ -27,7 +27,8 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         if name == agent or container is None:
             continue
         known = facts.disk.state.get((AGENT, name))
-        lost = isinstance(known, Agent) and known.lost_since is not None
+        # An agent that was removed before it had a placement is nobody's business any more.
+        lost = not isinstance(known, Agent) or known.lost_since is not None
         nobodys = container.revived and facts.copy(task, name) is None
         if not lost and not nobodys:
             text = f"{task} is started on {agent} while {name} has a copy ({container.status or 'fetching'})"

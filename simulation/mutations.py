@@ -1,0 +1,216 @@
+"""Protections of the rules, each with a way to switch it off: the simulation must notice.
+
+The switches are here and not in the product: they replace a method or a constant for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import msgspec
+
+from actors.messages import Commands
+from actors.state_machine import StateMachine
+from scheduling import executor, registry, scheduler
+from scheduling.actual import Actual, ActualReplica, ContainerReport
+from scheduling.commands import Command
+from scheduling.desired import Agent, Copy, Desired, Placement
+from scheduling.executor import Executor
+from scheduling.lifecycle import Phase
+from scheduling.registry import WritePlacement
+from scheduling.replica import Changes, Publisher, Replica, Update
+from scheduling.room import Room, measure, need_of
+from scheduling.transformer import Transformer
+from simulation.disk import MemoryStore
+from simulation.scenario import FAULTS, Profile
+
+Patch = tuple[Any, str, Any]
+
+
+class Mutation(msgspec.Struct, frozen=True, kw_only=True):
+    """A protection switched off: what is exchanged for what, and where trouble is to be expected."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    profile: Profile = Profile()
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """For as long as this lasts, the protection is off."""
+        with ExitStack() as stack:
+            for owner, name, stand_in in self.patches:
+                stack.enter_context(_exchanged(owner, name, stand_in))
+            yield
+
+
+@contextmanager
+def _exchanged(owner: Any, name: str, stand_in: Any) -> Iterator[None]:
+    real = vars(owner).get(name)
+    setattr(owner, name, stand_in)
+    try:
+        yield
+    finally:
+        if real is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, real)
+
+
+def aimed(*names: str, **changes: Any) -> Profile:
+    """A profile in which faults whose names contain one of these words are ten times as likely."""
+    weights = {
+        fault: weight * (10.0 if any(name in fault for name in names) else 1.0)
+        for fault, weight in FAULTS.items()
+    }
+    return Profile(weights=weights, **{"faults": (8, 20), **changes})
+
+
+# --- the stand-ins ---
+
+_REAL_PLACE: Callable[..., tuple[registry.Answer, Changes]] = registry._RULES[WritePlacement]
+
+
+def _place_whatever_was_expected(
+    desired: Desired, mutation: WritePlacement, version: int
+) -> tuple[registry.Answer, Changes]:
+    old = desired.placements.get(mutation.task)
+    seen = msgspec.structs.replace(mutation, expected=old.generation if old else 0)
+    return _REAL_PLACE(desired, seen, version)
+
+
+def _receive_of_any_epoch(self: Replica, update: Update) -> Changes | None:
+    if not update.snapshot and update.since == self.version:
+        self.epoch = update.epoch
+    return _REAL_RECEIVE(self, update)
+
+
+_REAL_RECEIVE = Replica.receive
+
+
+def _absent_for_any_generation(self: scheduler.Scheduler, placement: Placement, copy: Copy) -> bool:
+    report = self.actual.report(copy.agent, placement.task)
+    return (
+        copy.intent == "stop"
+        and isinstance(report, ContainerReport)
+        and report.phase is Phase.ABSENT
+        and self.actual.answered(copy.agent)
+    )
+
+
+_REAL_DUE = Publisher.due
+
+
+def _due_without_waiting(self: Publisher, now: float, heartbeat_seconds: float | None = None) -> Any:
+    for follower in self._followers.values():
+        follower.in_flight = None
+    return _REAL_DUE(self, now, heartbeat_seconds)
+
+
+def _measure_twice(agent: Agent, desired: Desired, actual: Actual) -> Room:
+    room = measure(agent, desired, actual)
+    for report in actual.containers.get(agent.name, {}).values():
+        if report.instance is not None and report.phase is not Phase.ABSENT:
+            room.take(need_of(report.instance.config))
+    return room
+
+
+def _measure_only_reports(agent: Agent, desired: Desired, actual: Actual) -> Room:
+    nothing = Desired()
+    return measure(agent, nothing, actual)
+
+
+def _take_any_command(self: StateMachine, message: Commands, _sender: Any) -> None:
+    if self.mailbox is not None:
+        self.executor.command(message.batch.commands.get(self.status.name, ()), message.batch.configs)
+
+
+def _answered_is_enough(self: Transformer, agent: str) -> bool:
+    return self.actual.answered(agent)
+
+
+_REAL_COMMAND = Executor.command
+
+
+def _obey_old_commands(self: Executor, commands: Iterable[Command], configs: Mapping[str, bytes]) -> None:
+    for command in commands:
+        record = self._records.get(command.task)
+        if record is not None and record.generation > command.generation:
+            record.generation = command.generation
+        if self._forgotten.get(command.task, 0) >= command.generation:
+            del self._forgotten[command.task]
+        _REAL_COMMAND(self, [command], configs)
+
+
+_NEVER = property(lambda _self: False, lambda _self, _value: None)
+
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        name="placements are written by compare-and-set",
+        patches=((registry, "_RULES", {**registry._RULES, WritePlacement: _place_whatever_was_expected}),),
+        profile=aimed("scheduler", "registry hangs"),
+    ),
+    Mutation(
+        name="an update of another epoch is a gap",
+        patches=((Replica, "receive", _receive_of_any_epoch),),
+        profile=aimed("state machine", "flock", "shepherd", "registry", reuse_ports=1.0),
+    ),
+    Mutation(
+        name="a repeated request is answered from the store",
+        patches=((MemoryStore, "answer", lambda _self, _request: None),),
+        profile=aimed("registry"),
+    ),
+    Mutation(
+        name="the proof of absence names its generation",
+        patches=((scheduler.Scheduler, "_proven_absent", _absent_for_any_generation),),
+    ),
+    Mutation(
+        name="an unanswered put is doubted",
+        patches=((executor, "DOUBTED", ()),),
+        profile=aimed("network", "hangs"),
+    ),
+    Mutation(
+        name="B is commanded only when A is gone",
+        patches=((Transformer, "_may_run_elsewhere", lambda _self, _copy, _placement: False),),
+        profile=aimed("old disk"),
+    ),
+    Mutation(
+        name="nothing is placed while a holder is unknown",
+        patches=((scheduler.Scheduler, "_unknown_holders", lambda _self, _job: []),),
+    ),
+    Mutation(
+        name="what is known of a silent agent is kept",
+        patches=((ActualReplica, "keeps", lambda _self, _key, _snapshot: False),),
+    ),
+    Mutation(
+        name="one update is in flight",
+        patches=((Publisher, "due", _due_without_waiting),),
+    ),
+    Mutation(
+        name="a contradiction is settled by the full state",
+        patches=((Executor, "contradicted", _NEVER),),
+        profile=aimed("network", "connections", "crashes"),
+    ),
+    Mutation(
+        name="a container is counted once",
+        patches=((scheduler, "measure", _measure_twice),),
+    ),
+    Mutation(
+        name="placements on their way are counted",
+        patches=((scheduler, "measure", _measure_only_reports),),
+    ),
+    Mutation(
+        name="no commands while the link is down",
+        patches=(
+            (StateMachine, "receiveMsg_Commands", _take_any_command),
+            (Transformer, "_listens", _answered_is_enough),
+        ),
+        profile=aimed("crashes", "network", "connections"),
+    ),
+    Mutation(
+        name="older commands are ignored",
+        patches=((Executor, "command", _obey_old_commands),),
+        profile=aimed("transformer", "shepherd hangs"),
+    ),
+)
