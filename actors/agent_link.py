@@ -12,6 +12,7 @@ import http.client
 import queue
 import socket
 import threading
+import time
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from scheduling.sse import EventParser, EventTooLargeError
 CONNECT_SECONDS = 5.0
 FIRST_EVENT_SECONDS = 15.0
 REQUEST_SECONDS = 15.0
+PROBE_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 LARGEST_REPLY_BYTES = 64 * 1024
@@ -63,7 +65,13 @@ class Replied(msgspec.Struct, frozen=True):
     error: str
 
 
-Happening = Saw | Broken | Replied
+class Probed(msgspec.Struct, frozen=True):
+    """Whether a silent agent has answered that it is there; `error` says why it has not."""
+
+    error: str
+
+
+Happening = Saw | Broken | Replied | Probed
 
 
 class Mailbox:
@@ -105,6 +113,8 @@ class EventStream:
         self._mailbox = mailbox
         self._rng = rng
         self._connection: http.client.HTTPConnection | None = None
+        # When the last byte came, in monotonic seconds; keep-alive comments count too.
+        self.heard_at = time.monotonic()
         threading.Thread(target=self._run, name="event-stream", daemon=True).start()
 
     def reconnect(self) -> None:
@@ -134,6 +144,8 @@ class EventStream:
                 error = f"the agent sent an event that is none: {problem}"
             except RecursionError:
                 error = "the agent sent an event that is nested too deep"
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the agent is only shown as not connected
+                error = f"{type(problem).__name__}: {problem}"
             self._mailbox.put(Broken(error))
             failures += 1
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
@@ -156,6 +168,7 @@ class EventStream:
             parser = EventParser()
             first = True
             while data := response.read1(_READ_BYTES):
+                self.heard_at = time.monotonic()
                 for event in parser.feed(data):
                     yield STATE_EVENT_DECODER.decode(event.data)
                     if first:
@@ -176,10 +189,18 @@ class RequestSenders:
         self._threads = 0
         self._idle = 0
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        # None is the question whether the agent is there.
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+
+    def probe(self) -> None:
+        """Ask the agent for its resources, just to see whether it answers."""
+        self._hand_out(None)
 
     def send(self, request: Request) -> None:
         """Have a thread send it; the reply comes to the mailbox."""
+        self._hand_out(request)
+
+    def _hand_out(self, request: Request | None) -> None:
         with self._lock:
             if self._idle == 0 and self._threads < self._most:
                 self._threads += 1
@@ -192,10 +213,25 @@ class RequestSenders:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_SECONDS)
         while True:
             request = self._queue.get()
-            outcome, error = self._exchange(connection, request)
-            self._mailbox.put(Replied(request.task, request.step, outcome, error))
+            if request is None:
+                self._mailbox.put(Probed(self._ask_resources()))
+            else:
+                outcome, error = self._exchange(connection, request)
+                self._mailbox.put(Replied(request.task, request.step, outcome, error))
             with self._lock:
                 self._idle += 1
+
+    def _ask_resources(self) -> str:
+        """Why the agent has not answered; empty if it has. On a connection of its own."""
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=PROBE_SECONDS)
+        try:
+            connection.request("GET", "/api/v0/resources")
+            connection.getresponse().read(LARGEST_REPLY_BYTES)
+        except (OSError, http.client.HTTPException) as problem:
+            return _said(problem)
+        finally:
+            connection.close()
+        return ""
 
     def _exchange(self, connection: http.client.HTTPConnection, request: Request) -> tuple[Outcome, str]:
         verb, path, right = _VERBS[request.step]
@@ -215,6 +251,9 @@ class RequestSenders:
             except (OSError, http.client.HTTPException) as problem:
                 connection.close()
                 return "unanswered", f"{verb} {path}: {_said(problem)}"
+            except Exception as problem:  # noqa: BLE001 - a request without a reply would hold its place for ever
+                connection.close()
+                return "unanswered", f"{verb} {path}: {type(problem).__name__}: {problem}"
             else:
                 return _judge(
                     response.status, right, f"{verb} {path}: the agent answered {response.status} {text}"

@@ -23,6 +23,9 @@ from actors.messages import (
     BROADCASTER,
     Acknowledge,
     Broadcast,
+    Commands,
+    Mutate,
+    Mutated,
     Subscribe,
     Tick,
     Topic,
@@ -37,6 +40,9 @@ HEARTBEAT_SECONDS = 2.0
 # A broadcaster silent for this long has lost us, or we its messages.
 SILENCE_SECONDS = 10.0
 _BUG_EXIT = 70
+# What can't be handled before the actor is wired, and how much of it is kept; senders repeat the rest.
+NEEDS_WIRING = (Mutate, Mutated, Commands, Broadcast)
+EARLY_MESSAGES = 1000
 
 
 class CannotStartError(Exception):
@@ -76,6 +82,7 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         self.followed: dict[Topic, Followed] = {topic: Followed(topic) for topic in self.follows}
         self.publisher = Publisher(epoch=uuid4().hex)
         self._addresses: dict[str, Any] = {}
+        self._early: list[tuple[Any, Any]] = []
         self._wake_generation = 0
         self._wake_at: float | None = None
 
@@ -102,8 +109,9 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
     def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Handle one message, then settle and broadcast. A bug ends the actor, loudly."""
         try:
-            super().receiveMessage(message, sender)
-            self.settle()
+            for early, its_sender in self._after_wiring(message, sender):
+                super().receiveMessage(early, its_sender)
+                self.settle()
             self.flush()
         except Exception:
             self.log.critical(
@@ -111,6 +119,18 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
             )
             os._exit(_BUG_EXIT)
         return self.watch()
+
+    def _after_wiring(self, message: Any, sender: Any) -> list[tuple[Any, Any]]:
+        """The messages to handle now. A peer that was wired first may write before our own `Wire` comes,
+        since order is only kept per sender: what it wrote is handled right after."""
+        if self.settings is None and isinstance(message, NEEDS_WIRING):
+            if len(self._early) < EARLY_MESSAGES:
+                self._early.append((message, sender))
+            return []
+        early: list[tuple[Any, Any]] = []
+        if isinstance(message, Wire):
+            early, self._early = self._early, []
+        return [(message, sender), *early]
 
     def receiveMsg_Wire(self, message: Wire, sender: Any) -> None:
         """Learn the settings and the peers; follow those that are new."""
@@ -141,7 +161,8 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         for topic, followed in self.followed.items():
             if followed.broadcaster is not None and now - followed.heard_at > SILENCE_SECONDS:
                 self._follow(topic)
-        for subscriber in self.publisher.expire(now):
+        # Without a heartbeat the only subscriber is the parent, which never asks again: it is kept.
+        for subscriber in self.publisher.expire(now) if self.heartbeat_seconds is not None else ():
             self.log.warning("dropped a subscriber that did not acknowledge in time: %s", subscriber)
         if self.tick_seconds is not None:
             self.wake_within(self.tick_seconds)
@@ -159,9 +180,9 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
 
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """Take in an update of a followed topic."""
-        followed = self.followed[message.topic]
-        if sender != followed.broadcaster:
-            return
+        followed = self.followed.get(message.topic)
+        if followed is None or sender != followed.broadcaster:
+            return  # meant for a dead actor whose port is ours now
         changes = followed.replica.receive(message.update)
         if changes is None:
             self._follow(message.topic)

@@ -46,5 +46,5 @@ def import_jobs(store: Store, jobs: list[JobConfig]) -> int:
         desired.apply(brought)
         changes.update(brought)
     if changes:
-        store.commit(version + 1, changes, ())
+        store.commit(version + 1, changes, {})
     return len(changes)

@@ -59,7 +59,7 @@ class Launcher:
         self._agent_command = agent_command
         self._guest_command = guest_command
         self._log = make_logger("launcher", settings.log_level.upper())
-        self._admin_port = settings.actor_port or free_port(settings.actor_address)
+        self._admin_port = settings.actor_port
         self._listener: socket.socket | None = None
         self._helpers: dict[str, Helper] = {}
         self._supervisor_fd = -1
@@ -106,7 +106,11 @@ class Launcher:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def bind(self) -> None:
-        """Bind the HTTP socket. Raises LaunchError: it is the first thing that can go wrong."""
+        """Bind the HTTP socket, and find the actors' port. Raises LaunchError."""
+        self._find_actor_port()
+        self._bind_http()
+
+    def _bind_http(self) -> None:
         host, port = self.settings.listen_address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -124,9 +128,19 @@ class Launcher:
                 self.settings, listen=f"{host}:{listener.getsockname()[1]}"
             )
 
+    def _find_actor_port(self) -> None:
+        address, wanted = self.settings.actor_address, self.settings.actor_port
+        try:
+            self._admin_port = free_port(address, self._admin_port)
+        except OSError as error:
+            raise LaunchError(
+                f"the actors can't listen on {address}:{wanted}: {error.strerror or error}; "
+                "choose another --actor-port or actor_address"
+            ) from None
+
     def _start_web(self) -> None:
         if self._listener is None:
-            self.bind()
+            self._bind_http()
         listener = self._listener
         if listener is None:
             raise AssertionError("bind() binds")
@@ -139,6 +153,8 @@ class Launcher:
             self.settings.actor_address,
         ]
         command += ["--workers", str(self.settings.web_workers), "--parent", str(os.getpid())]
+        for name in (self.settings.listen_address[0], *self.settings.host_names):
+            command += ["--name", name.lower()]
         os.set_inheritable(listener.fileno(), True)
         self._helpers["web"] = Helper("web", command, pass_fds=(listener.fileno(),))
         # Only web holds the socket: the actors, forked from here, must not keep the port.

@@ -111,7 +111,7 @@ def _launch(
     except (LaunchError, StoreError, ImportFileError, ValueError) as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or settings.data}: {error.strerror}")
+        _fail(f"the data directory {error.filename or settings.data} can't be used: {error.strerror}")
 
 
 def _prepare_data(data: Path) -> Path:

@@ -8,7 +8,7 @@ from actors.base import CannotStartError, HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
 from actors.store import Store, StoreError
 from scheduling.desired import Desired
-from scheduling.registry import Answer, judge
+from scheduling.registry import Answer, fingerprint, judge, reused
 from scheduling.replica import Changes
 
 
@@ -35,21 +35,22 @@ class Registry(HarpoonActor):
         version = self.publisher.version + 1
         changes: Changes = {}
         answers: list[Answer] = []
-        fresh: dict[str, Answer] = {}
+        fresh: dict[str, tuple[str, Answer]] = {}
         for request_id, mutation in message.mutations:
+            asked = fingerprint(mutation) if request_id else ""
             known = (fresh.get(request_id) or self.store.answer(request_id)) if request_id else None
             if known is not None:
-                answers.append(known)
+                answers.append(known[1] if known[0] == asked else reused(request_id))
                 continue
             answer, brought = judge(self.desired, mutation, version)
             self.desired.apply(brought)
             changes.update(brought)
             answers.append(answer)
             if request_id:
-                fresh[request_id] = answer
+                fresh[request_id] = (asked, answer)
         try:
             if changes or fresh:
-                self.store.commit(version if changes else version - 1, changes, fresh.items())
+                self.store.commit(version if changes else version - 1, changes, fresh)
         except StoreError as error:
             self.log.error("%s", error)  # noqa: TRY400 - the disk, not a bug
             self.desired.apply({key: self.publisher.state.get(key) for key in changes})

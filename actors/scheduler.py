@@ -10,10 +10,10 @@ from uuid import uuid4
 from actors.base import HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
 from scheduling import placement
-from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler as Rule
-from scheduling.waiting import WAITING
+from scheduling.scheduler import Write
+from scheduling.waiting import BRAKE_KEY, WAITING
 
 # A batch not answered in this time is given up; its tasks are looked at again.
 ANSWER_SECONDS = 10.0
@@ -31,9 +31,14 @@ class Scheduler(HarpoonActor):
         """Load the placement algorithm that the settings name."""
         if self.settings is None:
             raise AssertionError("wired without settings")
-        self.rule = Rule(placement.algorithm(self.settings.placement), Random(self.random.random()))  # noqa: S311
-        self._queued: list[WritePlacement] = []
-        self._sent: tuple[WritePlacement, ...] = ()
+        self.rule = Rule(
+            placement.algorithm(self.settings.placement),
+            Random(self.random.random()),  # noqa: S311 - placement, not secrets
+            self.settings.lost_after_seconds,
+        )
+        self._queued: list[Write] = []
+        self._sent: tuple[Write, ...] = ()
+        self._woken = False
         self._batch = ""
         self._sent_at = 0.0
         self._awaited_version = 0
@@ -51,15 +56,20 @@ class Scheduler(HarpoonActor):
             return
         if self._batch or self.followed["desired"].replica.version < self._awaited_version:
             return
-        if not self._queued and self.rule.has_work:
-            decisions = self.rule.decide()
-            self.publisher.publish({(WAITING, prefix): why for prefix, why in decisions.waiting.items()})
+        if not self._queued and (self.rule.has_work or self._woken):
+            self._woken = False
+            decisions = self.rule.decide(time.time())
+            changes: Changes = {(WAITING, prefix): why for prefix, why in decisions.waiting.items()}
+            changes[BRAKE_KEY] = decisions.brake
+            self.publisher.publish(changes)
             self._queued = list(decisions.writes)
         if self._queued:
             self._send_batch()
 
     def tick(self) -> None:
-        """Give up a batch that nobody answers."""
+        """Look at what is due by time alone, and give up a batch that nobody answers."""
+        self.rule.wake(time.time())
+        self._woken = True
         if self._batch and time.monotonic() - self._sent_at > ANSWER_SECONDS:
             self.rule.refused((*self._sent, *self._queued))
             self._batch, self._sent, self._queued = "", (), []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 from thespian.actors import ThespianWatch, WatchMessage
 
-from actors.agent_link import Broken, EventStream, Mailbox, Replied, RequestSenders, Saw
+from actors.agent_link import Broken, EventStream, Mailbox, Probed, Replied, RequestSenders, Saw
 from actors.base import HarpoonActor
 from actors.messages import Commands, Follow, Topic
 from scheduling.actual import AGENT, METRICS, AgentStatus
@@ -32,7 +32,9 @@ class StateMachine(HarpoonActor):
         self.mailbox: Mailbox | None = None
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
-        """Learn which agent is ours; the first thing a state machine hears."""
+        """Learn which agent is ours; the first thing a state machine hears, and only once."""
+        if self.mailbox is not None:
+            return  # meant for a dead state machine whose port is ours now
         ((agent, endpoint),) = message.agents.items()
         self.settings = message.settings
         self.name = f"state_machine {agent}"
@@ -46,6 +48,8 @@ class StateMachine(HarpoonActor):
         self._resources: HostResources | None = None
         self._resync_after = 0.0
         self._metrics_after = 0.0
+        self._probing = False
+        self._wake_for_silence()
         self.broadcast_to(sender)
         self.publisher.publish({(AGENT, agent): self.status})
 
@@ -66,6 +70,32 @@ class StateMachine(HarpoonActor):
                 self._set_link("stale" if self.status.answered else "connecting", happening.error)
             elif isinstance(happening, Replied):
                 self.executor.replied(happening.task, happening.step, happening.outcome, happening.error, now)
+            elif isinstance(happening, Probed):
+                self._probed(happening)
+
+    def tick(self) -> None:
+        """An idle stream is legitimately silent, and a pulled cable resets nothing: ask now and then."""
+        if self.mailbox is None or self.settings is None:
+            return
+        silent_seconds = time.monotonic() - self.stream.heard_at
+        if (
+            self.status.link == "connected"
+            and silent_seconds > self.settings.silence_seconds
+            and not self._probing
+        ):
+            self._probing = True
+            self.senders.probe()
+        self._wake_for_silence()
+
+    def _wake_for_silence(self) -> None:
+        if self.settings is not None:
+            self.wake_within(self.settings.silence_seconds * self.random.uniform(0.5, 1.0))
+
+    def _probed(self, probed: Probed) -> None:
+        self._probing = False
+        if probed.error and self.status.link == "connected":
+            self._set_link("stale", f"it is silent, and does not answer: {probed.error}")
+            self.stream.reconnect()
 
     def settle(self) -> None:
         """Send the requests that are due, and publish what changed."""

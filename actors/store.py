@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ CREATE TABLE agents (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE placements (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('version', 0);
-CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, answer TEXT NOT NULL);
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, asked TEXT NOT NULL, answer TEXT NOT NULL
+);
 """
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)
 
@@ -58,7 +60,7 @@ class Store:
         except sqlite3.Error as error:
             self.close()
             raise StoreError(
-                f"the registry file {self.path} can't be used ({error}); "
+                f"the registry file {self.path} can't be used ({_line(error)}); "
                 "move it away and restore a copy, or start with an empty one"
             ) from None
         except StoreError:
@@ -84,13 +86,18 @@ class Store:
         ((version,),) = self._rows("SELECT value FROM meta WHERE name = 'version'")
         return version, state
 
-    def answer(self, request_id: str) -> Answer | None:
-        """What this request was answered, if it is known."""
-        rows = self._rows("SELECT answer FROM requests WHERE id = ?", request_id)
-        return msgspec.json.decode(rows[0][0], type=Answer) if rows else None
+    def answer(self, request_id: str) -> tuple[str, Answer] | None:
+        """The fingerprint of what this request asked, and its answer, if it is known."""
+        rows = self._rows("SELECT asked, answer FROM requests WHERE id = ?", request_id)
+        return (rows[0][0], msgspec.json.decode(rows[0][1], type=Answer)) if rows else None
 
-    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, Answer]]) -> None:
-        """Write all of it durably, or nothing. Raises StoreError."""
+    def commit(
+        self, version: int, changes: Mapping[Key, Any], answers: Mapping[str, tuple[str, Answer]]
+    ) -> None:
+        """Write all of it durably, or nothing; `answers` by request id, as `answer` returns them.
+
+        Raises StoreError.
+        """
         execute = self._connection.execute
         try:
             execute("BEGIN IMMEDIATE")
@@ -107,23 +114,22 @@ class Store:
             execute("UPDATE meta SET value = ? WHERE name = 'version'", (version,))
             execute("COMMIT")
         except sqlite3.Error as error:
+            raise StoreError(f"the registry file {self.path} can't be written: {_line(error)}") from None
+        finally:
             if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise StoreError(f"the registry file {self.path} can't be written: {error}") from None
+                execute("ROLLBACK")
 
     def _rows(self, query: str, *values: str) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"the registry file {self.path} can't be read: {error}") from None
+            raise StoreError(f"the registry file {self.path} can't be read: {_line(error)}") from None
 
-    def _write_answers(self, answers: Iterable[tuple[str, Answer]]) -> None:
-        rows = [
-            (request_id, _ENCODER.encode(answer).decode()) for request_id, answer in answers if request_id
-        ]
+    def _write_answers(self, answers: Mapping[str, tuple[str, Answer]]) -> None:
+        rows = [(name, asked, _ENCODER.encode(answer).decode()) for name, (asked, answer) in answers.items()]
         if not rows:
             return
-        self._connection.executemany("INSERT INTO requests (id, answer) VALUES (?, ?)", rows)
+        self._connection.executemany("INSERT INTO requests (id, asked, answer) VALUES (?, ?, ?)", rows)
         self._connection.execute(
             "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?", (REQUESTS_KEPT,)
         )
@@ -149,6 +155,11 @@ class Store:
         (healthy,) = execute("PRAGMA quick_check(1)").fetchone()
         if healthy != "ok":
             raise sqlite3.DatabaseError(healthy)
+
+
+def _line(error: sqlite3.Error) -> str:
+    """What SQLite says, in one line; its check of a damaged file says it in several."""
+    return " ".join(str(error).split())
 
 
 def _take_lock(path: Path) -> int:

@@ -36,10 +36,11 @@ def join_system(admin_port: int) -> Any:
         raise NoActorSystemError(f"the actor system on port {admin_port} does not answer") from error
 
 
-def free_port(address: str) -> int:
-    """A TCP port that is free now on this address."""
+def free_port(address: str, wanted: int = 0) -> int:
+    """This TCP port, or any for 0, if it is free now on this address. Raises OSError."""
     with socket.socket() as probe:
-        probe.bind((address, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, wanted))
         port: int = probe.getsockname()[1]
         return port
 

@@ -34,7 +34,7 @@ _Response: TypeAlias = falcon.asgi.Response
 def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     """The ASGI application; it finds the earlier tasks at its start and closes the runtime at its end."""
     lifespan: Any = _Lifespan(runtime)
-    app = falcon.asgi.App(middleware=[lifespan])
+    app = falcon.asgi.App(middleware=[_NoBrowsers(), lifespan])
     container = ContainerResource(runtime)
     app.add_route("/api/v0/containers", ContainersResource(runtime))
     app.add_route("/api/v0/containers/{container_id}", container)
@@ -47,6 +47,15 @@ def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     app.add_error_handler(Exception, _answer_unexpected)
     return app
+
+
+class _NoBrowsers:
+    """Middleware: an agent has no pages, so a change that names one comes from somebody's browser, by a
+    foreign web site. Only browsers send Origin."""
+
+    async def process_request(self, request: _Request, _response: _Response) -> None:
+        if request.method not in ("GET", "HEAD") and request.get_header("Origin") is not None:
+            raise RefusedError(Refusal(403, "changes are not taken from web pages"))
 
 
 class ContainersResource:

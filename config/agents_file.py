@@ -23,27 +23,43 @@ def spec(text: str) -> AgentSpec:
     return AgentSpec(name=name or endpoint.removeprefix("http://"), endpoint=endpoint)
 
 
+def distinct(agents: list[AgentSpec]) -> tuple[AgentSpec, ...]:
+    """The same, if no name and no endpoint is there twice. Raises ValueError.
+
+    Under two names the containers of one agent would look like two copies of each task.
+    """
+    names: set[str] = set()
+    owners: dict[str, str] = {}
+    for agent in agents:
+        if agent.name in names:
+            raise ValueError(f'the agent "{agent.name}" is there twice; a name is one agent')
+        owner = owners.setdefault(agent.endpoint, agent.name)
+        if owner != agent.name:
+            raise ValueError(f'"{agent.name}" and "{owner}" are both {agent.endpoint}; an agent has one name')
+        names.add(agent.name)
+    return tuple(agents)
+
+
 def read_agents_file(path: Path) -> tuple[AgentSpec, ...]:
     """The agents in the file. Raises AgentsFileError."""
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise AgentsFileError(f"the agents file {path} can't be read: {error}") from None
-    agents: dict[str, AgentSpec] = {}
+    except OSError as error:
+        raise AgentsFileError(f"the agents file {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise AgentsFileError(f"the agents file {path} is not UTF-8: {error}") from None
+    agents: list[AgentSpec] = []
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         try:
-            agent = _parse(words)
+            agents = [*distinct([*agents, _parse(words)])]
         except ValueError as error:
             raise AgentsFileError(f"{path}, line {number}: {error}") from None
-        if agent.name in agents:
-            raise AgentsFileError(f'{path}, line {number}: the agent "{agent.name}" is there twice')
-        agents[agent.name] = agent
     if len(agents) > MOST_AGENTS:
         raise AgentsFileError(f"{path} has {len(agents)} agents; at most {MOST_AGENTS} are possible")
-    return tuple(agents.values())
+    return tuple(agents)
 
 
 def _parse(words: list[str]) -> AgentSpec:

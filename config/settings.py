@@ -14,6 +14,9 @@ from config.agents_file import spec
 from scheduling.placement import algorithm
 
 ENVIRONMENT_PREFIX = "HARPOON_"
+# What belongs to harpoon-agent, to harpoonctl, and to the launcher itself.
+_AGENTS_PREFIX = "HARPOON_AGENT_"
+_OTHERS = {"HARPOON_ENDPOINT", "HARPOON_OUTPUT", "HARPOON_REQUEST_TIMEOUT", "HARPOON_LAUNCHER_PID"}
 
 
 class SettingsError(ValueError):
@@ -32,7 +35,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     actor_address: str
     flock_size: int
     metrics_seconds: float
+    lost_after_seconds: float
+    silence_seconds: float
     web_workers: int
+    host_names: tuple[str, ...]
     log_level: Literal["debug", "info", "warning", "error"]
 
     @property
@@ -91,7 +97,14 @@ def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[s
     for name in known:
         text = environment.get(ENVIRONMENT_PREFIX + name.upper())
         if text is not None:
-            found[name] = [word for word in text.split(",") if word] if name == "agents" else text
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            found[name] = words if name in ("agents", "host_names") else text
+    ours = {ENVIRONMENT_PREFIX + name.upper() for name in known} | _OTHERS
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(_AGENTS_PREFIX) and name not in ours:
+            raise SettingsError(
+                f"the environment: there is no setting {name}; there are {', '.join(sorted(ours))}"
+            )
     return found
 
 
@@ -112,6 +125,8 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         ("flock_size", 1, 200),
         ("web_workers", 1, 64),
         ("metrics_seconds", 1, 3600),
+        ("lost_after_seconds", 1, 86400),
+        ("silence_seconds", 0.1, 3600),
     ):
         if not low <= getattr(settings, name) <= high:
             yield name, f"it must be from {low} to {high}"

@@ -38,6 +38,7 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `goal` and `generation` echo the command being carried out ("" and 0 for a foreign one), so that a
     report of phase absent proves that the container is gone for that generation of its placement.
+    `refusals`: how often in a row the agent has refused what the goal needs.
     """
 
     agent: str
@@ -47,6 +48,7 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     instance: ContainerInstance | None = None
     error: str = ""
+    refusals: int = 0
 
 
 class ActualReplica(Replica):

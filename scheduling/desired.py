@@ -143,10 +143,13 @@ def parse_endpoint(text: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError:
         raise ValueError(complaint) from None
     right = parts.scheme == "http" and parts.hostname and port and parts.path in ("", "/")
     if not right or parts.query or parts.fragment or parts.username or not text.isprintable() or " " in text:
         raise ValueError(complaint)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    if host == "localhost":
+        host = "127.0.0.1"  # one agent, one address
     return f"http://{host}:{port}"

@@ -73,6 +73,8 @@ class Executor:
         self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
         self._in_flight = 0
+        # Until then requests of a predecessor that died may arrive: None before the first full state, 0 after.
+        self._heir_until: float | None = None
         self._forgotten: dict[str, int] = {}
         # Set when the agent contradicts what the stream said: only its full state settles that.
         self.contradicted = False
@@ -89,7 +91,10 @@ class Executor:
                 continue
             if command.goal == "run" and command.generation == forgotten:
                 continue  # a late double of what was carried out, stopped and forgotten
+            inherited = record is None and command.goal == "stop"
             record = self._record(command.task)
+            if inherited and self._heir_until:
+                record.doubt_until = self._heir_until
             if record.goal != command.goal:
                 record.retry_at, record.attempts, record.error = 0.0, 0, ""
             record.goal, record.generation = command.goal, command.generation
@@ -103,6 +108,8 @@ class Executor:
         if everything:
             for task in [task for task in self._records if task not in containers]:
                 self._saw(self._records[task], None, now)
+            if self._heir_until is None:
+                self._heir_until = now + DOUBT_SECONDS
             self._settle_doubts(now)
 
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
@@ -147,6 +154,8 @@ class Executor:
     def tick(self, now: float) -> float | None:
         """Let deadlines and retries come due; returns when to call again, None for not by itself."""
         next_at: float | None = None
+        if self._heir_until and self._heir_until <= now:
+            self._heir_until = 0.0
         for record in self._records.values():
             if record.deadline is not None and record.phase in PENDING and not record.in_flight:
                 if record.deadline <= now:
@@ -254,6 +263,7 @@ class Executor:
             generation=record.generation,
             instance=record.instance.without_metrics() if record.instance else None,
             error=record.error,
+            refusals=record.attempts if record.goal == "run" else 0,
         )
 
     def _record(self, task: str) -> _Record:

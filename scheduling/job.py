@@ -7,7 +7,7 @@ registry files speak; `scheduling.validation` says which values are right.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
@@ -77,12 +77,22 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     restart: str = ""
 
 
+class OnLost(GoStruct, frozen=True, kw_only=True):
+    """What to do when an agent is lost: replace its tasks, but only after this time."""
+
+    after: Duration = Duration(60_000_000_000)
+
+
 class JobConfig(ContainerConfig, frozen=True, kw_only=True):
-    """`scale` identical tasks of one container config."""
+    """`scale` identical tasks of one container config.
+
+    Policy, like `on_lost`, is no part of the canonical JSON: changing it restarts nothing.
+    """
 
     go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__)
 
     scale: int = 0
+    on_lost: OnLost | None = None
 
     @property
     def key(self) -> JobKey:
@@ -163,6 +173,14 @@ def unknown_fields(
             for position, item in enumerate(value):
                 if isinstance(item, Mapping):
                     found += unknown_fields(item, HealthCheck, f"{path}{name}[{position}].")
-        elif isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
-            found += unknown_fields(value, inner, f"{path}{name}.")
+        elif isinstance(value, Mapping) and (struct := _struct_in(inner)) is not None:
+            found += unknown_fields(value, struct, f"{path}{name}.")
     return found
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a field holds, also an optional one."""
+    choices = get_args(kind) or (kind,)
+    return next(
+        (each for each in choices if isinstance(each, type) and issubclass(each, msgspec.Struct)), None
+    )

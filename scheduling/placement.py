@@ -151,7 +151,7 @@ def algorithm(name: str) -> Algorithm:
         raise ValueError(f'there is no placement algorithm "{name}"; {choices}')
     try:
         found = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # noqa: BLE001 - a module that is not ours may raise anything
+    except Exception as error:
         raise ValueError(f'the placement algorithm "{name}" can\'t be loaded ({error}); {choices}') from error
     if not callable(found):
         raise ValueError(f'the placement algorithm "{name}" is no function')  # noqa: TRY004 - a setting's value

@@ -6,15 +6,17 @@ A refused one changes nothing. Who may send which is the table in docs/architect
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import msgspec
 
 from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job, Placement
-from scheduling.job import JobConfig, JobKey, task_index, task_prefix
+from scheduling.job import JobConfig, JobKey, encode_hook, task_index, task_prefix
 from scheduling.replica import Changes
 
 Result = Literal["created", "changed", "unchanged", "conflict", "not found", "precondition failed"]
+FINGERPRINT_DIGITS = 16
 ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
 
 
@@ -71,7 +73,14 @@ class WritePlacement(msgspec.Struct, frozen=True, kw_only=True):
     copies: tuple[Copy, ...]
 
 
-Mutation = ScheduleJob | UnscheduleJob | PutJob | DeleteJob | SyncAgents | WritePlacement
+class MarkLost(msgspec.Struct, frozen=True, kw_only=True):
+    """Write down that an agent is lost, away since this time; None: that it is back."""
+
+    agent: str
+    since: float | None
+
+
+Mutation = ScheduleJob | UnscheduleJob | PutJob | DeleteJob | SyncAgents | WritePlacement | MarkLost
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +95,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     def accepted(self) -> bool:
         """Whether what was asked for is so now."""
         return self.result in ACCEPTED
+
+
+def fingerprint(mutation: Mutation) -> str:
+    """What a mutation asks for, in short: a request id stands for one, and may not be used for another."""
+    content = msgspec.json.encode(mutation, enc_hook=encode_hook, order="sorted")
+    return hashlib.sha256(type(mutation).__name__.encode() + content).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def reused(request_id: str) -> Answer:
+    """The answer to a request whose id was used for another one."""
+    text = f'the request id "{request_id}" was used for another request; use a new one for each'
+    return Answer(result="conflict", message=text)
 
 
 def judge(desired: Desired, mutation: Mutation, version: int) -> tuple[Answer, Changes]:
@@ -144,6 +165,8 @@ def _put(desired: Desired, mutation: PutJob, version: int) -> tuple[Answer, Chan
             result="conflict", message=f"the hash {name} belongs to {owner.config.key}", hash=name
         ), {}
     text = f"{config.key} has been rescaled from {job.config.scale} to {config.scale}"
+    if config.scale == job.config.scale:
+        text = f"the policy of {config.key} has been changed"
     changed = msgspec.structs.replace(job, hash=name, config=config, version=version)
     return Answer(result="changed", message=text, hash=name), {(JOB, job.prefix): changed}
 
@@ -179,9 +202,21 @@ def _hashes(versions: list[Job]) -> str:
     return ", ".join(job.hash for job in versions)
 
 
+def _by_name(desired: Desired, specs: tuple[AgentSpec, ...]) -> dict[str, AgentSpec]:
+    """The agents by the names they have or get: one that is known by its endpoint keeps its name, since
+    under two names its containers would look like two copies of each task, and one would be stopped."""
+    names = {agent.endpoint: name for name, agent in desired.agents.items()}
+    wanted: dict[str, AgentSpec] = {}
+    for spec in specs:
+        name = names.setdefault(spec.endpoint, spec.name)
+        if name == spec.name or name not in wanted:
+            wanted[name] = spec
+    return wanted
+
+
 def _sync_agents(desired: Desired, mutation: SyncAgents, version: int) -> tuple[Answer, Changes]:
     changes: Changes = {}
-    wanted = {spec.name: spec for spec in mutation.agents}
+    wanted = _by_name(desired, mutation.agents)
     for name, spec in wanted.items():
         old = desired.agents.get(name, Agent(name=name, endpoint=spec.endpoint))
         new = msgspec.structs.replace(
@@ -242,6 +277,22 @@ def _wrong_copies(desired: Desired, mutation: WritePlacement, old: Placement | N
     return ""
 
 
+def _mark_lost(desired: Desired, mutation: MarkLost, version: int) -> tuple[Answer, Changes]:
+    agent = desired.agents.get(mutation.agent)
+    if agent is None:
+        return Answer(result="not found", message=f"there is no agent {mutation.agent}"), {}
+    if (agent.lost_since is None) == (mutation.since is None):
+        return Answer(result="unchanged", message=f"{agent.name} is {_presence(agent)} already"), {}
+    changed = msgspec.structs.replace(agent, lost_since=mutation.since, version=version)
+    return Answer(result="changed", message=f"{agent.name} is {_presence(changed)}"), {
+        (AGENT, agent.name): changed
+    }
+
+
+def _presence(agent: Agent) -> str:
+    return "here" if agent.lost_since is None else "lost"
+
+
 _RULES: dict[type, Any] = {
     ScheduleJob: _schedule,
     UnscheduleJob: _unschedule,
@@ -249,4 +300,5 @@ _RULES: dict[type, Any] = {
     DeleteJob: _delete,
     SyncAgents: _sync_agents,
     WritePlacement: _place,
+    MarkLost: _mark_lost,
 }

@@ -90,8 +90,13 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
         there = reports.get(task)
         counted = there is not None and there.instance is not None and there.phase is not Phase.ABSENT
         job = desired.jobs.get(task_prefix(task))
-        if job is not None and not counted:
+        if counted:
+            continue
+        if job is not None:
             room.take(need_of(job.config), task)
+        elif there is None or there.phase is not Phase.ABSENT:
+            # Its job is gone and with it how much it needs; until it is seen or proven absent, who knows.
+            room.closed = room.closed or "a task of unknown size is being stopped there"
     return room
 
 

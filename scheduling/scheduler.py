@@ -9,6 +9,7 @@ room the reasons. Only tasks touched by a change are looked at again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -18,26 +19,34 @@ from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual, ContainerReport
 from scheduling.container import totals
 from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Job, Placement
+from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
+from scheduling.lost import Brake, LostWatch, is_connected, returned
 from scheduling.placement import Algorithm, explain
-from scheduling.registry import WritePlacement
+from scheduling.registry import MarkLost, WritePlacement
 from scheduling.replica import Key
 from scheduling.room import Need, Room, measure, need_of
 from scheduling.waiting import Waiting
+
+LOST_AFTER_SECONDS = 60.0
+Write = WritePlacement | MarkLost
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     """What one round decided: writes for the registry, and why which tasks wait (None: no longer)."""
 
-    writes: tuple[WritePlacement, ...]
+    writes: tuple[Write, ...]
     waiting: dict[str, Waiting | None]
+    brake: Brake | None = None
 
 
 class Scheduler:
     """Keeps track of what a change touches, and decides about it. Feed it changes, then ask `decide`."""
 
-    def __init__(self, algorithm: Algorithm, rng: Random) -> None:
+    def __init__(
+        self, algorithm: Algorithm, rng: Random, lost_after_seconds: float = LOST_AFTER_SECONDS
+    ) -> None:
         self.desired = Desired()
         self.actual = Actual()
         self._algorithm = algorithm
@@ -46,6 +55,9 @@ class Scheduler:
         self._dirty: set[str] = set()
         self._unplaced: dict[str, set[str]] = {}
         self._waiting: dict[str, Waiting] = {}
+        self._lost = LostWatch(lost_after_seconds)
+        self._failures = Failures()
+        self._looked_at = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -85,38 +97,60 @@ class Scheduler:
             if old is None or new is None or _matters(old) != _matters(new):
                 self._touch_agent(name)
 
-    def decide(self) -> Decisions:
-        """Look at everything touched; what is decided counts as soon as the registry has written it."""
-        writes: list[WritePlacement] = []
+    def wake(self, now: float) -> None:
+        """Touch what is due by time alone: pauses that have ended, agents away for too long or back."""
+        self._dirty.update(self._failures.due(self._looked_at, now))
+        self._looked_at = now
+        for name, agent in self.desired.agents.items():
+            if agent.lost_since is not None:
+                self._dirty.update(self.desired.by_agent.get(name, ()))
+
+    def decide(self, now: float) -> Decisions:
+        """Look at everything touched; what is decided counts as soon as the registry has written it.
+
+        A lost agent that is back: which copies stay is written before the fact that it is back, since
+        nothing is commanded there before that.
+        """
+        back = returned(self.desired, self.actual)
+        for name in back:
+            self._dirty.update(self.desired.by_agent.get(name, ()))
+        writes: list[Write] = []
         touched_prefixes = set()
         for task in sorted(self._dirty, key=lambda name: (task_prefix(name), task_index(name))):
             prefix = task_prefix(task)
             touched_prefixes.add(prefix)
             self._unplaced.get(prefix, set()).discard(task)
-            write = self._judge(task)
+            write = self._judge(task, now)
             if write is not None:
                 writes.append(write)
         self._dirty = set()
         # Whoever waits looks again each round: room may have appeared.
         changed: dict[str, Waiting | None] = {}
         for prefix in sorted(touched_prefixes | set(self._unplaced)):
-            self._place(prefix, writes, changed)
-        return Decisions(writes=tuple(writes), waiting=changed)
+            self._place(prefix, writes, changed, now)
+        writes += [MarkLost(agent=name, since=None) for name in back]
+        writes += self._lost.lost(self.desired, self.actual, now)
+        brake = self._lost.brake(self.desired, self.actual, now)
+        return Decisions(writes=tuple(writes), waiting=changed, brake=brake)
 
-    def refused(self, writes: Iterable[WritePlacement]) -> None:
+    def refused(self, writes: Iterable[Write]) -> None:
         """These writes lost against a change: forget that their rooms were taken, and look again."""
         for write in writes:
+            if isinstance(write, MarkLost):
+                continue  # looked at again in any case, at the next waking
             self._dirty.add(write.task)
             for copy in write.copies:
                 self._rooms.pop(copy.agent, None)
 
-    def _judge(self, task: str) -> WritePlacement | None:
+    def _judge(self, task: str, now: float) -> WritePlacement | None:
         """What to write for one task, or None: nothing, or it is noted as having no place."""
         placement = self.desired.placements.get(task)
         job = self.desired.jobs.get(task_prefix(task))
         wanted = job is not None and 0 <= task_index(task) < job.config.scale
+        if not wanted:
+            self._failures.forget(task)
         if placement is not None:
-            return self._judge_placed(placement, wanted=wanted)
+            return self._judge_placed(placement, wanted=wanted, now=now)
         if job is None or not wanted:
             return None
         adopted = self._adoptable(task)
@@ -126,17 +160,69 @@ class Scheduler:
         self._unplaced.setdefault(job.prefix, set()).add(task)
         return None
 
-    def _judge_placed(self, placement: Placement, *, wanted: bool) -> WritePlacement | None:
-        copies = tuple(
-            Copy(copy.agent, copy.intent if wanted else "stop")
-            for copy in placement.copies
-            if not self._proven_absent(placement, copy)
-        )
+    def _judge_placed(self, placement: Placement, *, wanted: bool, now: float) -> WritePlacement | None:
+        copies = tuple(copy for copy in placement.copies if not self._is_gone(placement, copy))
         if wanted:
-            copies += self._strays(placement)
+            copies = self._back_to_returned(placement, copies) + self._strays(placement)
+            copies = self._without_given_up(placement, copies, now)
+            if self._needs_another_place(placement.task, copies, now):
+                self._unplaced.setdefault(task_prefix(placement.task), set()).add(placement.task)
+        else:
+            copies = tuple(Copy(copy.agent, "stop") for copy in copies)
         if copies == placement.copies:
             return None
         return WritePlacement(task=placement.task, expected=placement.generation, copies=copies)
+
+    def _is_gone(self, placement: Placement, copy: Copy) -> bool:
+        """Whether a copy can leave: proven absent, or on a lost agent that was removed by its operator."""
+        agent = self.desired.agents.get(copy.agent)
+        given_up = agent is None or (agent.lost_since is not None and not agent.sources)
+        return given_up or self._proven_absent(placement, copy)
+
+    def _back_to_returned(self, placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
+        """A lost agent is back and its copy runs, while the replacement does not yet: it stays after all."""
+        running = next((copy.agent for copy in copies if copy.intent == "run"), None)
+        if running is None or self._runs(running, placement.task):
+            return copies
+        back = [
+            copy.agent
+            for copy in copies
+            if copy.intent == "stop"
+            and (agent := self.desired.agents.get(copy.agent)) is not None
+            and agent.lost_since is not None
+            and is_connected(self.actual, copy.agent)
+            and self._runs(copy.agent, placement.task)
+        ]
+        if not back:
+            return copies
+        return tuple(Copy(copy.agent, "run" if copy.agent == back[0] else "stop") for copy in copies)
+
+    def _runs(self, agent: str, task: str) -> bool:
+        report = self.actual.report(agent, task)
+        return report is not None and report.phase is Phase.RUNNING
+
+    def _without_given_up(
+        self, placement: Placement, copies: tuple[Copy, ...], now: float
+    ) -> tuple[Copy, ...]:
+        """A copy that its agent has given up is stopped there, to be placed again after a pause."""
+        running = next((copy.agent for copy in copies if copy.intent == "run"), None)
+        if running is None:
+            return copies
+        reason = given_up(self.actual.report(running, placement.task), placement)
+        if not reason:
+            return copies
+        self._failures.note(placement, running, reason, now)
+        return tuple(Copy(copy.agent, "stop") for copy in copies)
+
+    def _needs_another_place(self, task: str, copies: tuple[Copy, ...], now: float) -> bool:
+        """Whether all copies are on lost agents, for longer than the job tolerates."""
+        agents = [self.desired.agents.get(copy.agent) for copy in copies]
+        return bool(agents) and all(
+            agent is not None
+            and not is_connected(self.actual, agent.name)
+            and self._lost.is_over(agent, self.desired, task, now)
+            for agent in agents
+        )
 
     def _strays(self, placement: Placement) -> tuple[Copy, ...]:
         """Copies of a placed task where it has no placement (an old disk, a late answer): to be stopped."""
@@ -175,23 +261,23 @@ class Scheduler:
         best = min(there, key=_worth, default=None)
         return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)
 
-    def _place(self, prefix: str, writes: list[WritePlacement], changed: dict[str, Waiting | None]) -> None:
+    def _place(
+        self, prefix: str, writes: list[Write], changed: dict[str, Waiting | None], now: float
+    ) -> None:
         """Find room for the tasks of one version that have none, and say why for those that find none."""
         job = self.desired.jobs.get(prefix)
         tasks = sorted(self._unplaced.get(prefix, ()), key=task_index)
         waiting = None
         if job is not None and tasks:
-            need = need_of(job.config)
             unknown = self._unknown_holders(job)
-            chosen = [] if unknown else self._algorithm(need, len(tasks), self._open_rooms(), self._rng)
-            writes.extend(
-                WritePlacement(task=task, expected=0, copies=(Copy(room.agent, "run"),))
-                for task, room in zip(tasks, chosen, strict=False)
-            )
-            left = tasks[len(chosen) :]
+            pausing = [task for task in tasks if self._failures.pauses(task, now)]
+            ready = [] if unknown else [task for task in tasks if task not in pausing]
+            placed = self._choose(need_of(job.config), ready)
+            writes.extend(self._placed(task, room) for task, room in placed.items())
+            left = [task for task in tasks if task not in placed]
             self._unplaced[prefix] = set(left)
             if left:
-                waiting = self._why(job, need, left, unknown)
+                waiting = self._why(job, left, pausing, unknown)
         if not self._unplaced.get(prefix):
             self._unplaced.pop(prefix, None)
         if waiting != self._waiting.get(prefix):
@@ -200,6 +286,32 @@ class Scheduler:
                 del self._waiting[prefix]
             else:
                 self._waiting[prefix] = waiting
+
+    def _choose(self, need: Need, tasks: list[str]) -> dict[str, Room]:
+        """Rooms for as many of the tasks as fit; one that has failed goes elsewhere if another fits."""
+        rooms = self._open_rooms()
+        placed: dict[str, Room] = {}
+        plain = []
+        for task in tasks:
+            failure = self._failures.of(task)
+            others = [room for room in rooms if failure is not None and room.agent != failure.agent]
+            chosen = self._algorithm(need, 1, others, self._rng) if others else []
+            if chosen:
+                placed[task] = chosen[0]
+            else:
+                plain.append(task)
+        placed.update(zip(plain, self._algorithm(need, len(plain), rooms, self._rng), strict=False))
+        return placed
+
+    def _placed(self, task: str, room: Room) -> WritePlacement:
+        """The write that places a task; copies on lost agents stay, to be stopped when those return."""
+        placement = self.desired.placements.get(task)
+        old = tuple(Copy(copy.agent, "stop") for copy in placement.copies) if placement is not None else ()
+        return WritePlacement(
+            task=task,
+            expected=placement.generation if placement is not None else 0,
+            copies=(*old, Copy(room.agent, "run")),
+        )
 
     def _unknown_holders(self, job: Job) -> list[str]:
         """Agents that have not answered and might hold a task of this job: nothing is placed meanwhile."""
@@ -217,16 +329,21 @@ class Scheduler:
         agent = self.desired.agents.get(name)
         return agent is not None and agent.lost_since is None and not self.actual.answered(name)
 
-    def _why(self, job: Job, need: Need, left: list[str], unknown: list[str]) -> Waiting:
-        if not unknown:
-            return explain(job.prefix, len(left), need, self._all_rooms())
-        names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        return Waiting(
-            prefix=job.prefix,
-            tasks=len(left),
-            reason=f"{names} may hold it and {'has' if len(unknown) == 1 else 'have'} not answered yet",
-            agents=len(unknown),
+    def _why(self, job: Job, left: list[str], pausing: list[str], unknown: list[str]) -> Waiting:
+        if unknown:
+            names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+            verb = "has" if len(unknown) == 1 else "have"
+            reason = f"{names} may hold it and {verb} not answered yet"
+            return Waiting(prefix=job.prefix, tasks=len(left), reason=reason, agents=len(unknown))
+        if len(pausing) < len(left):
+            return explain(job.prefix, len(left), need_of(job.config), self._all_rooms())
+        worst = max(
+            (failure for task in pausing if (failure := self._failures.of(task))), key=lambda each: each.count
         )
+        times = "once" if worst.count == 1 else f"{worst.count} times in a row"
+        at = datetime.fromtimestamp(worst.next_at, UTC).strftime("%H:%M:%S UTC")
+        reason = f"it failed {times}, last on {worst.agent}: {worst.reason}; tried again at {at}"
+        return Waiting(prefix=job.prefix, tasks=len(left), reason=reason)
 
     def _all_rooms(self) -> list[Room]:
         for name, agent in self.desired.agents.items():
@@ -244,7 +361,10 @@ class Scheduler:
     def _touch_job(self, prefix: str) -> None:
         job = self.desired.jobs.get(prefix)
         if job is not None:
-            self._dirty.update(task_id(prefix, index) for index in range(job.config.scale))
+            for index in range(job.config.scale):
+                task = task_id(prefix, index)
+                self._dirty.add(task)
+                self._forget_rooms(self.desired.placements.get(task))
 
     def _touch_agent(self, name: str) -> None:
         """A change of an agent touches its tasks, and all that wait for room."""

@@ -40,7 +40,10 @@ def problems(config: JobConfig) -> list[Problem]:
     found = []
     if not 1 <= config.scale <= LARGEST_SCALE:
         found.append(Problem("scale", config.scale, f"it must be from 1 to {LARGEST_SCALE}"))
-    return found + container_problems(config)
+    found += container_problems(config)
+    if config.on_lost is not None:
+        found += _within("on_lost.after", config.on_lost.after, "1s", "24h")
+    return found
 
 
 def container_problems(config: ContainerConfig) -> list[Problem]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 WAITING = "waiting"
+# Whether, and why, nobody is declared lost; beside the waiting jobs, since the scheduler says both.
+BRAKE_KEY = ("brake", "brake")
 MOST_REFUSALS_SHOWN = 20
 
 

@@ -34,7 +34,8 @@ Reply = tuple[int, str]
 
 
 class Container(msgspec.Struct, kw_only=True):
-    """One container at an agent. `ours`: we have made it; `revived`: it is back from an old disk."""
+    """One container at an agent. `ours`: we have made it; `revived`: back from an old disk, after it was gone;
+    `orphan`: it was not meant to run any more when it came back."""
 
     task: str
     config: ContainerConfig
@@ -44,6 +45,7 @@ class Container(msgspec.Struct, kw_only=True):
     busy: str = ""
     ours: bool = True
     revived: bool = False
+    orphan: bool = False
     restarts: int = 0
     exit: ExitStatus = ExitStatus()
     runs: int = 0
@@ -76,7 +78,7 @@ class Agent:
         self.up = True
         self.hung_until = 0.0
         self.slow_until = 0.0
-        # Until then, how it answers requests and its stream: "errors", "did-errors", "contrary", "rubbish".
+        # Until then, how it answers requests and its stream: "errors", "did-errors", "contrary", "rubbish", …
         self.moods: dict[str, float] = {}
         self.waiting: list[Callable[[], None]] = []
         self.life = 0
@@ -84,6 +86,7 @@ class Agent:
         self._clock, self._rng = clock, rng
         # Told of every request that is carried out, before it changes anything.
         self.on_request: Callable[[Agent, Input, str], None] = lambda _agent, _step, _task: None
+        self.is_to_run: Callable[[str, str], bool] = lambda _task, _agent: False
         self.on_change: Callable[[Agent, Container, str], None] = lambda _agent, _container, _what: None
 
     # --- what the outside sees ---
@@ -100,7 +103,7 @@ class Agent:
         """The first event of a stream."""
         return StateEvent(
             resources=self.resources(),
-            containers={task: container.instance() for task, container in self.containers.items()},
+            containers={task: self._shown(container) for task, container in self.containers.items()},
         )
 
     def in_mood(self, mood: str) -> bool:
@@ -252,9 +255,19 @@ class Agent:
         if running and self.up and not self.hung:
             self._emit(running)
 
+    def show_all(self) -> None:
+        """An event with everything in it, though nothing has changed."""
+        if self.up and not self.hung:
+            self._emit(self.containers.values())
+
+    def _shown(self, container: Container, sample: int = 0) -> ContainerInstance:
+        instance = container.instance(sample)
+        strange = self.in_mood("strange") and container.status != DELETED
+        return msgspec.structs.replace(instance, status="meditating") if strange else instance
+
     def _emit(self, containers: Iterable[Container]) -> None:
         sample = int(self._clock.now * 1000)
-        changed = {container.task: container.instance(sample) for container in containers}
+        changed = {container.task: self._shown(container, sample) for container in containers}
         event = StateEvent(resources=self.resources(), containers=changed)
         for stream in list(self.streams):
             stream(event, False)
@@ -272,7 +285,7 @@ class Agent:
             self.containers = {}
         elif keeps == "old":
             self.containers = {
-                task: msgspec.structs.replace(container, revived=before[task].revived if task in before else True)
+                task: msgspec.structs.replace(container, **self._came_back(task, before))
                 for task, container in self.old.items()
             }
         for container in self.containers.values():
@@ -283,6 +296,11 @@ class Agent:
         for container in before.values():
             if container.task not in self.containers:
                 self.on_change(self, container, DELETED)
+
+    def _came_back(self, task: str, before: dict[str, Container]) -> dict[str, bool]:
+        if task in before:
+            return {"revived": before[task].revived, "orphan": before[task].orphan}
+        return {"revived": True, "orphan": not self.is_to_run(task, self.name)}
 
     def remember(self) -> None:
         """Take the copy of the disk that a later crash may come back with."""

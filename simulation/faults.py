@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from scheduling.container import RUNNING
 from scheduling.registry import AgentSpec
 from simulation.agent import Agent
 from simulation.disk import Disk
 from simulation.network import KEEP_ALIVE_SECONDS, Network
 from simulation.reach import Reach
-from simulation.scenario import Act
+from simulation.scenario import PATIENCE_SECONDS, Act
 from simulation.stage import Backstage, Stage
 from simulation.users import Users
 
@@ -20,6 +22,7 @@ _MOODS = {
     "agent answers 500 but did it": "did-errors",
     "agent answers 404 and 409": "contrary",
     "agent talks rubbish": "rubbish",
+    "agent uses strange words": "strange",
     "artifacts fail": "no-artifacts",
     "starts fail": "no-starts",
 }
@@ -39,10 +42,14 @@ class Faults:
         self._users, self._reach = users, reach
         self._removed: set[str] = set()
         self._over = False
+        self._aimed: list[Act] = []
 
     def strike(self, act: Act) -> None:
         """Let this fault happen."""
         if self._over:
+            return
+        if act.aim:
+            self._aim(act)
             return
         agent = self._agents.get(act.target)
         about = (act.target,) if act.target else ()
@@ -51,17 +58,42 @@ class Faults:
         self._reach.struck(act.kind, self._machines(act.target))
         if agent is None:
             self._strike_actor(act)
+        elif act.kind == "state machine dies while it sends":
+            self._network.last_words.add(act.target)
         elif act.kind.startswith("state machine"):
             for machine in self._machines(act.target):
                 self._hit(machine, act)
         else:
             self._strike_agent(act, agent)
 
+    def look(self, machine: Backstage) -> None:
+        """A state machine has made a step: let the faults that waited for this strike."""
+        executor = getattr(machine.performer, "executor", None)
+        if executor is None or not self._aimed:
+            return
+        phases = {record.phase for record in executor._records.values()}
+        for act in [act for act in self._aimed if act.aim in phases and act.target in ("", executor.agent)]:
+            self._aimed.remove(act)
+            self._stage.clock.after(0.0, partial(self.strike, msgspec.structs.replace(act, aim="")))
+
+    def _aim(self, act: Act) -> None:
+        self._aimed.append(act)
+
+        def patience_ends() -> None:
+            if act in self._aimed:
+                self._aimed.remove(act)
+                self.strike(msgspec.structs.replace(act, aim=""))
+
+        self._later(PATIENCE_SECONDS, patience_ends)
+        for machine in self._machines(act.target):
+            self.look(machine)
+
     def stop(self) -> None:
         """Everything works again from now on."""
         self._over = True
         now = self._stage.clock.now
         self._disk.full, self._disk.cut = False, ""
+        self._network.last_words.clear()
         for name, agent in self._agents.items():
             agent.moods, agent.slow_until = {}, 0.0
             self._network.flaky_until.pop(name, None)
@@ -71,8 +103,9 @@ class Faults:
                 self._comes_back(agent)
             agent.hung_until = 0.0
             agent.wake()
+            agent.show_all()
         for actor in list(self._stage.actors.values()):
-            actor.sends_left = None
+            actor.sends_left, actor.hangs_over = None, None
         self._removed = set()
         self._users.sync_agents(self.agent_specs())
 
@@ -99,6 +132,9 @@ class Faults:
         now, until = self._stage.clock.now, self._stage.clock.now + act.seconds
         if act.kind in _MOODS:
             agent.moods[_MOODS[act.kind]] = until
+            if act.kind == "agent uses strange words":
+                agent.show_all()
+                self._later(act.seconds + 0.001, agent.show_all)
             if act.kind == "agent talks rubbish":
                 self._network.break_streams(agent, "the agent sent an event that is none")
         elif act.kind.startswith("agent crashes, "):
@@ -164,7 +200,10 @@ class Faults:
         if act.kind == "disk is full":
             self._disk.full = True
             self._later(act.seconds, lambda: setattr(self._disk, "full", False))
-        elif act.kind.startswith("registry dies "):
+        elif act.kind == "registry hangs over a write":
+            for registry in self._stage.of_kind("Registry"):
+                registry.hangs_over = ("Mutate", act.seconds)
+        elif act.kind.endswith("a commit"):
             self._disk.cut = act.kind.split()[2]
         else:
             kind = next(kind for name, kind in _ACTORS.items() if act.kind.startswith(name))
@@ -175,6 +214,10 @@ class Faults:
     def _hit(self, actor: Backstage, act: Act) -> None:
         if act.kind.endswith("is killed"):
             self._stage.kill(actor, "killed")
+        elif act.kind.endswith("dies with late messages"):
+            actor.late_seconds = 2.0 + act.seconds
+            actor.late_until = self._stage.clock.now + act.seconds
+            self._later(act.seconds, lambda: self._stage.kill(actor, "killed, with messages on their way"))
         elif act.kind.endswith("dies in a step"):
             actor.sends_left = act.number % 3
         else:

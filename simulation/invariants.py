@@ -29,8 +29,8 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         known = facts.disk.state.get((AGENT, name))
         # An agent that was removed before it had a placement is nobody's business any more.
         lost = not isinstance(known, Agent) or known.lost_since is not None
-        nobodys = container.revived and facts.copy(task, name) is None
-        if not lost and not nobodys:
+        # A copy from an old disk was proven absent before; a command given since can't be taken back.
+        if not lost and not container.revived:
             text = f"{task} is started on {agent} while {name} has a copy ({container.status or 'fetching'})"
             return Violation("runs once", text, (task, agent, name))
     return None
@@ -62,6 +62,24 @@ def runs_at_most_once(changes: Mapping[Key, Any]) -> Violation | None:
             running = [copy.agent for copy in row.copies if copy.intent == "run"]
             if len(running) > 1 or len({copy.agent for copy in row.copies}) != len(row.copies):
                 return Violation("one copy runs", f"{row.task} has {row.copies}", (row.task, *running))
+    return None
+
+
+def leaves_only_when_absent(
+    facts: Facts, before: Mapping[Key, Any], changes: Mapping[Key, Any]
+) -> Violation | None:
+    """ "Deleted only on proof that the container is absent": a copy is stopped first, and then gone."""
+    for key, row in changes.items():
+        old = before.get(key)
+        if key[0] != PLACEMENT or not isinstance(old, Placement):
+            continue
+        left = {copy.agent for copy in row.copies} if row is not None else set()
+        for copy in old.copies:
+            container = facts.agents[copy.agent].containers.get(old.task)
+            there = container is not None and not container.revived
+            if copy.agent not in left and (there or copy.intent == "run"):
+                text = f"the placement of {old.task} on {copy.agent} ({copy.intent}) goes without proof"
+                return Violation("placements go on proof", text, (old.task, copy.agent))
     return None
 
 

@@ -50,7 +50,7 @@ def _unwanted_are_gone(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, tu
             yield f"{key[1]} is not wanted and has a placement", (key[1],)
     for name, agent in facts.agents.items():
         for task, container in agent.containers.items():
-            unwanted = not container.revived and (task, name) in facts.placed and task not in wanted
+            unwanted = not container.orphan and (task, name) in facts.placed and task not in wanted
             if unwanted:
                 yield f"{task} is not wanted and is on {name}", (task, name)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from actors.messages import Commands
+from actors.base import HarpoonActor
+from actors.messages import Broadcast, Commands
 from actors.state_machine import StateMachine
 from scheduling import executor, registry, scheduler
 from scheduling.actual import Actual, ActualReplica, ContainerReport
@@ -87,6 +88,14 @@ def _receive_of_any_epoch(self: Replica, update: Update) -> Changes | None:
 
 
 _REAL_RECEIVE = Replica.receive
+_REAL_HEAR = HarpoonActor.receiveMsg_Broadcast
+
+
+def _hear_anybody(self: HarpoonActor, message: Broadcast, sender: Any) -> None:
+    followed = self.followed.get(message.topic)
+    if followed is not None and followed.broadcaster is not None:
+        sender = followed.broadcaster
+    _REAL_HEAR(self, message, sender)
 
 
 def _absent_for_any_generation(self: scheduler.Scheduler, placement: Placement, copy: Copy) -> bool:
@@ -149,12 +158,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="placements are written by compare-and-set",
         patches=((registry, "_RULES", {**registry._RULES, WritePlacement: _place_whatever_was_expected}),),
-        profile=aimed("scheduler", "registry hangs"),
+        profile=aimed("scheduler", "registry hangs", requests=(15, 30)),
     ),
     Mutation(
         name="an update of another epoch is a gap",
-        patches=((Replica, "receive", _receive_of_any_epoch),),
-        profile=aimed("state machine", "flock", "shepherd", "registry", reuse_ports=1.0),
+        # The address of the sender is looked at before: a second line, which is off here too.
+        patches=(
+            (Replica, "receive", _receive_of_any_epoch),
+            (HarpoonActor, "receiveMsg_Broadcast", _hear_anybody),
+        ),
+        profile=aimed("shepherd dies with late", "flock dies with late", "shepherd is killed"),
     ),
     Mutation(
         name="a repeated request is answered from the store",
@@ -164,11 +177,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="the proof of absence names its generation",
         patches=((scheduler.Scheduler, "_proven_absent", _absent_for_any_generation),),
+        profile=aimed("500", "artifacts", "scheduler hangs", requests=(15, 30)),
     ),
     Mutation(
         name="an unanswered put is doubted",
         patches=((executor, "DOUBTED", ()),),
         profile=aimed("network", "hangs"),
+    ),
+    Mutation(
+        name="what a dead state machine sent is doubted",
+        patches=((Executor, "_heir_until", property(lambda _self: 0.0, lambda _self, _until: None)),),
+        profile=aimed("while it sends", requests=(15, 30)),
     ),
     Mutation(
         name="B is commanded only when A is gone",
@@ -211,6 +230,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="older commands are ignored",
         patches=((Executor, "command", _obey_old_commands),),
-        profile=aimed("transformer", "shepherd hangs"),
+        profile=aimed("transformer", "late messages", requests=(15, 30)),
     ),
 )

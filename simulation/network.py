@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from actors import agent_link
-from actors.agent_link import Broken, Happening, Replied, Saw
+from actors.agent_link import Broken, Happening, Probed, Replied, Saw
 from scheduling.container import StateEvent
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
@@ -39,6 +39,8 @@ class Network:
         self.flaky_until: dict[str, float] = {}
         self.streams: dict[str, list[EventStream]] = {}
         self.requests = 0
+        # Agents to which the next request travels long, while its sender dies.
+        self.last_words: set[str] = set()
         self.on_request: Callable[[Agent, Request], None] = lambda _agent, _request: None
 
     def delay(self) -> float:
@@ -107,6 +109,8 @@ class EventStream:
         self._open = False
         self._last_at = 0.0
         self._got_state = False
+        # When the last byte came; the state machine looks at it.
+        self.heard_at = network.clock.now
         network.streams.setdefault(agent.name, []).append(self)
         network.clock.after(network.delay(), self._connect)
 
@@ -181,6 +185,7 @@ class EventStream:
         if connection != self._connection or not self._mailbox.owner.alive:
             return
         self._got_state, self._failures = True, 0
+        self.heard_at = self._network.clock.now
         self._mailbox.put(Saw(event, first))
 
 
@@ -197,6 +202,11 @@ class RequestSenders:
         network.on_request(self._agent, request)
         exchange = _Exchange(self, request)
         clock.after(agent_link.REQUEST_SECONDS, lambda: exchange.ends("unanswered", "timed out"))
+        if self._agent.name in network.last_words:
+            network.last_words.discard(self._agent.name)
+            clock.after(rng.uniform(1.0, LATEST_ARRIVAL_SECONDS - 1.0), exchange.arrives)
+            clock.after(0.0, lambda: network.stage.kill(self._mailbox.owner, "killed while it sends"))
+            return
         cut = network.cut(self._agent)
         if cut:
             # The kernel sends it again and again, also after the sender has given up.
@@ -213,9 +223,36 @@ class RequestSenders:
         if rng.random() < (0.2 if network.flaky(self._agent) else 0.002):
             clock.after(network.delay() * 3.0, exchange.arrives)  # a kept-alive connection broke: sent twice
 
+    def probe(self) -> None:
+        """Ask the agent whether it is there."""
+        network, clock, agent = self._network, self._network.clock, self._agent
+        asked = _Question(self._mailbox)
+        clock.after(agent_link.PROBE_SECONDS, lambda: asked.ends("timed out"))
+        if network.cut(agent):
+            return
+        if not agent.up:
+            clock.after(network.delay(), lambda: asked.ends("connection refused"))
+            return
+        answer = partial(clock.after, network.delay(), lambda: asked.ends(""))
+        clock.after(network.delay(), lambda: agent.when_awake(answer))
+
     def answer(self, request: Request, outcome: Any, error: str) -> None:
         """Tell the state machine."""
         self._mailbox.put(Replied(request.task, request.step, outcome, error))
+
+
+class _Question:
+    """Whether an agent is there: the first answer counts."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._over = False
+
+    def ends(self, error: str) -> None:
+        """It has answered, or not in time."""
+        if not self._over:
+            self._over = True
+            self._mailbox.put(Probed(error))
 
 
 class _Exchange:

@@ -8,7 +8,28 @@ from contextlib import contextmanager
 
 from scheduling import executor, lifecycle
 from scheduling.lifecycle import Input, Phase
+from simulation.scenario import FAULTS
 from simulation.stage import Backstage
+
+# Rows of the lifecycle table that can't be reached, and why.
+UNREACHABLE_ROWS: dict[tuple[Phase, Input], str] = {
+    (phase, said): "a reply or a deadline counts only while a request is pending"
+    for phase in Phase
+    if phase not in lifecycle.PENDING
+    for said in (Input.REFUSED, Input.DEADLINE)
+}
+# Faults that can't hit a container in a phase, and why.
+UNREACHABLE_HITS: dict[tuple[str, Phase], str] = {}
+
+
+def fault_kinds() -> list[str]:
+    """All kinds of faults."""
+    return list(FAULTS)
+
+
+def hit_combinations() -> list[tuple[str, Phase]]:
+    """Every kind of fault with every phase it may hit a container in."""
+    return [(kind, phase) for kind in FAULTS for phase in Phase]
 
 
 class Reach:

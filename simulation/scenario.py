@@ -11,8 +11,12 @@ import msgspec
 
 from scheduling.durations import Duration
 from scheduling.job import Command, Grace, JobConfig, Resources
+from scheduling.lifecycle import Phase
 
 CHAOS_SECONDS = 60.0
+PATIENCE_SECONDS = 12.0
+# So many faults of each seed go through all kinds and phases in turn, whatever the dice say.
+AIMED = 5
 JOB_NAMES = ("web", "db", "cache", "queue")
 
 
@@ -34,9 +38,12 @@ class Act(msgspec.Struct, frozen=True):
     target: str = ""
     seconds: float = 0.0
     number: int = 0
+    # Waits until a container (of the target, if there is one) is in this phase, for PATIENCE_SECONDS at most.
+    aim: str = ""
 
     def __str__(self) -> str:
         words = f"{self.at:7.3f}  {self.kind} {self.target}"
+        words += f" once something is {self.aim}" if self.aim else ""
         return words + (f" for {self.seconds:.1f} s" if self.seconds else "") + f" ({self.number})"
 
 
@@ -48,6 +55,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[int, int] = (5, 14)
     chaos_seconds: float = CHAOS_SECONDS
     weights: dict[str, float] = {}
+    lasts: dict[str, tuple[float, float]] = {}
     reuse_ports: float = 0.05
 
 
@@ -69,17 +77,21 @@ ON_AGENTS = {
     "agent crashes, all kept": 2.0, "agent crashes, rebooted": 1.0, "agent crashes, empty": 2.0,
     "agent crashes, old disk": 1.5, "agent hangs": 2.0, "agent is slow": 1.0, "agent answers 500": 1.0,
     "agent answers 500 but did it": 1.0, "agent answers 404 and 409": 1.0, "agent talks rubbish": 1.0,
+    "agent uses strange words": 1.0,
     "artifacts fail": 0.5, "starts fail": 0.5, "task exits": 2.0,
     "network is cut": 2.0, "network is flaky": 2.0, "connections are reset": 1.0,
     "state machine is killed": 2.0, "state machine dies in a step": 1.0, "state machine hangs": 1.0,
+    "state machine dies while it sends": 1.0,
     "agent is removed": 0.7,
 }  # fmt: skip
 ON_ACTORS = {
     "registry is killed": 1.5, "registry dies before a commit": 1.0, "registry dies after a commit": 1.5,
-    "disk is full": 1.0, "registry hangs": 1.0,
+    "disk is full": 1.0, "registry hangs": 1.0, "registry hangs over a write": 1.0,
     "scheduler is killed": 2.0, "scheduler dies in a step": 1.0, "scheduler hangs": 1.0,
+    "scheduler dies with late messages": 1.0, "transformer dies with late messages": 1.0,
     "transformer is killed": 1.5, "transformer dies in a step": 1.0, "transformer hangs": 1.0,
-    "shepherd is killed": 1.0, "shepherd hangs": 1.0, "flock is killed": 1.5, "flock hangs": 1.0,
+    "shepherd is killed": 1.0, "shepherd hangs": 1.0, "shepherd dies with late messages": 0.7, "flock is killed": 1.5, "flock hangs": 1.0,
+    "flock dies with late messages": 0.5, "registry dies with late messages": 0.7,
     "discovery is killed": 0.3, "supervisor is killed": 1.0, "supervisor hangs": 0.3,
 }  # fmt: skip
 FAULTS = {**ON_AGENTS, **ON_ACTORS}
@@ -87,7 +99,7 @@ FAULTS = {**ON_AGENTS, **ON_ACTORS}
 _LASTS = {
     "agent hangs": (2.0, 60.0), "agent is slow": (10.0, 40.0), "network is cut": (1.0, 40.0),
     "network is flaky": (3.0, 25.0), "disk is full": (2.0, 15.0), "agent is removed": (10.0, 40.0),
-    "registry hangs": (1.0, 14.0), "supervisor hangs": (1.0, 5.0),
+    "registry hangs": (1.0, 14.0), "registry hangs over a write": (1.0, 25.0), "supervisor hangs": (1.0, 5.0),
 }  # fmt: skip
 REQUESTS = {"schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0}
 
@@ -121,7 +133,12 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     weights = profile.weights or FAULTS
     acts = [_request(rng, profile) for _ in range(rng.randint(*profile.requests))]
     for _ in range(rng.randint(*profile.faults)):
-        acts += _fault(rng, profile, names, weights)
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        acts += _fault(rng, profile, names, kind, rng.choice(list(Phase)) if rng.random() < 0.4 else "")
+    combinations = [(kind, phase) for kind in weights for phase in Phase]
+    for number in range(AIMED):
+        kind, phase = combinations[(seed * AIMED + number) % len(combinations)]
+        acts += _fault(rng, profile, names, kind, phase)
     return Scenario(
         seed=seed,
         agents=agents,
@@ -141,13 +158,13 @@ def _request(rng: Random, profile: Profile) -> Act:
     return Act(at, kind, rng.choice(JOB_NAMES), 0.0, rng.randrange(1000))
 
 
-def _fault(rng: Random, profile: Profile, names: list[str], weights: dict[str, float]) -> list[Act]:
-    at = rng.uniform(2.0, profile.chaos_seconds)
-    kind = rng.choices(list(weights), list(weights.values()))[0]
+def _fault(rng: Random, profile: Profile, names: list[str], kind: str, aim: str) -> list[Act]:
+    weights = profile.weights or FAULTS
+    at = rng.uniform(2.0, profile.chaos_seconds - (PATIENCE_SECONDS if aim else 0.0))
     target = rng.choice(names) if kind in ON_AGENTS else ""
-    low, high = _LASTS.get(kind, (0.5, 8.0))
+    low, high = (profile.lasts or _LASTS).get(kind, (0.5, 8.0))
     seconds = round(low + (high - low) * rng.random() ** 2, 3)
-    acts = [Act(at, kind, target, seconds, rng.randrange(1000))]
+    acts = [Act(at, kind, target, seconds, rng.randrange(1000), aim)]
     if kind == "agent crashes, old disk":
         acts.append(Act(max(0.5, at - rng.uniform(3.0, 25.0)), "disk is copied", target))
     if rng.random() < 0.25:

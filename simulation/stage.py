@@ -18,8 +18,10 @@ from simulation.trace import Trace
 
 DELAY_SECONDS = 0.002
 # Now and then a message is slow: a busy host, a retransmission.
-SLOW_SHARE, SLOW_SECONDS = 0.02, 0.4
+SLOW_SHARE, SLOW_SECONDS = 0.01, 2.0
 START_SECONDS = 0.15
+# So long after a death a port may be another's.
+QUARANTINE_SECONDS = 5.0
 # Time passes even for whoever asks for no pause at all.
 SHORTEST_SLEEP_SECONDS = 0.0005
 
@@ -62,6 +64,10 @@ class Backstage:
         self.children: list[Backstage] = []
         self.held_until = 0.0
         self.sends_left: int | None = None
+        # Hangs for so long when a message of this kind comes, before it is handled.
+        self.hangs_over: tuple[str, float] | None = None
+        # Until then, what it sends takes this many seconds longer.
+        self.late_until, self.late_seconds = 0.0, 0.0
         self.outbox: list[tuple[Address, Any]] = []
         self._watch_due = False
 
@@ -118,7 +124,7 @@ class Stage:
         self._reuse_ports = reuse_ports
         self._next_port = 0
         self._serial = 0
-        self._free: list[Address] = []
+        self._free: list[tuple[float, Address]] = []
         self._order: dict[tuple[int, Address], float] = {}
 
     def create(self, kind: type, parent: Backstage | None) -> Backstage:
@@ -148,8 +154,8 @@ class Stage:
         return address
 
     def _address(self) -> Address:
-        if self._reuse_ports and self._free:
-            return self._free.pop()
+        if self._free and self._free[0][0] <= self.clock.now:
+            return self._free.pop(0)[1]
         self._next_port += 1
         return Address(self._next_port)
 
@@ -159,6 +165,8 @@ class Stage:
         delay = self.rng.expovariate(1.0 / DELAY_SECONDS)
         if self.rng.random() < SLOW_SHARE:
             delay += self.rng.random() * SLOW_SECONDS
+        if actor is not None and actor.late_until > self.clock.now:
+            delay += actor.late_seconds
         pair = (actor.serial if actor is not None else 0, target)
         at = max(self.clock.now + delay, self._order.get(pair, 0.0) + 1e-6)
         self._order[pair] = at
@@ -183,6 +191,11 @@ class Stage:
             self.clock.at(actor.held_until, lambda: self.perform(actor, message, sender))
             return
         kind = type(message).__name__
+        if actor.hangs_over is not None and actor.hangs_over[0] == kind:
+            actor.held_until, actor.hangs_over = self.clock.now + actor.hangs_over[1], None
+            self.trace.note(self.clock.now, actor.name, f"hangs over {kind}")
+            self.perform(actor, message, sender)
+            return
         self.trace.count(self.clock.now, actor.name, kind)
         if isinstance(message, ActorExitRequest):
             self.kill(actor, "told to end")
@@ -230,7 +243,7 @@ class Stage:
         if self.actors.get(actor.address) is actor:
             del self.actors[actor.address]
         if self._reuse_ports:
-            self._free.append(actor.address)
+            self._free.append((self.clock.now + QUARANTINE_SECONDS, actor.address))
         for child in actor.children:
             self._end(child)
         self.on_end(actor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from simulation.clock import BEGIN_SECONDS
+
 # The newest lines are kept; a story rarely begins earlier.
 LINES_KEPT = 50_000
 
@@ -18,7 +20,7 @@ class Line(NamedTuple):
     about: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.at:9.3f}  {self.who:<16} {self.what}"
+        return f"{self.at - BEGIN_SECONDS:8.3f}  {self.who:<20} {self.what}"
 
 
 class Trace:

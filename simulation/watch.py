@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.messages import Acknowledge, Broadcast, Subscribe
@@ -24,7 +24,7 @@ class Watch:
         self.stage, self.facts, self.users = stage, facts, users
         self.violations: list[Violation] = []
         self.checks = 0
-        self.starts: dict[str, int] = {}
+        self.on_machine_step: Callable[[Backstage], None] = lambda _machine: None
         self._durable: dict[Key, Any] = dict(facts.disk.state)
         self._before: Mapping[Key, Any] = {}
         # By (sender, its serial, target): whether an update is out that was not acknowledged.
@@ -34,6 +34,7 @@ class Watch:
         facts.disk.on_commit = self._committed
         for agent in facts.agents.values():
             agent.on_request = self._requested
+            agent.is_to_run = self._is_to_run
 
     def found(self, violation: Violation | None) -> None:
         """Keep it, if it is one."""
@@ -46,16 +47,20 @@ class Watch:
     def _requested(self, agent: Agent, step: Input, task: str) -> None:
         self.found(invariants.foreign_is_left_alone(self.facts, agent.name, step, task))
         if step is Input.START:
-            self.starts[task] = self.starts.get(task, 0) + 1
             self.found(invariants.starts_nowhere_else(self.facts, agent.name, task))
         elif step is Input.STOP:
             self.found(invariants.healthy_is_not_stopped(self.facts, agent.name, task))
+
+    def _is_to_run(self, task: str, agent: str) -> bool:
+        copy = self.facts.copy(task, agent)
+        return copy is not None and copy.intent == "run"
 
     # --- at the registry ---
 
     def _committed(self, changes: Mapping[Key, Any], _answers: dict[str, Answer]) -> None:
         self.facts.committed(changes)
         self.found(invariants.runs_at_most_once(changes))
+        self.found(invariants.leaves_only_when_absent(self.facts, self._durable, changes))
         self.found(invariants.agents_are_not_overfilled(self.facts, self._durable, changes))
         self.found(invariants.done_once(self.facts.disk.twice))
         self._durable = dict(self.facts.disk.state)
@@ -80,10 +85,13 @@ class Watch:
             if replica is not None:
                 kinds = actor.performer.follows.get(message.topic) if hasattr(actor.performer, "follows") else None
                 self.found(invariants.replica_is_true(self.facts, actor.name, replica, kinds))
-                self.found(invariants.unknown_is_not_empty(actor.name, replica, self._before))
+                if message.update.snapshot:
+                    self.found(invariants.unknown_is_not_empty(actor.name, replica, self._before))
         elif type(message).__name__ == "Wire" and actor.kind == "Registry":
             self.found(acknowledged_is_kept(self.users.asked, self.facts.disk))
         self.found(invariants.answers_agree(self.users.contradictions))
+        if actor.kind == "StateMachine":
+            self.on_machine_step(actor)
 
     def _replica(self, actor: Backstage, message: Broadcast, sender: Address) -> Replica | None:
         """The replica that this message is for."""

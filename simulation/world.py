@@ -79,6 +79,7 @@ class World:
         self._populate()
         self.watch = Watch(self.stage, self.facts, self.users)
         self.faults = Faults(self.stage, self.network, self.disk, self.agents, self.users, self.reach)
+        self.watch.on_machine_step = self.faults.look
         self.stage.on_end = self._ended
 
     def run(self) -> Result:

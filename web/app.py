@@ -28,7 +28,9 @@ from web.v0_pages import V0Pages
 DISTRIBUTION = "harpoon-scheduler"
 
 
-def create_app(cluster: Cluster, hosts: frozenset[str] | None = None) -> falcon.asgi.App[Any, Any]:
+def create_app(
+    cluster: Cluster, hosts: frozenset[str] | None = None, *, strict: bool = True
+) -> falcon.asgi.App[Any, Any]:
     """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any."""
     state = cluster.state
     encoded = Encoded(state)
@@ -36,7 +38,7 @@ def create_app(cluster: Cluster, hosts: frozenset[str] | None = None) -> falcon.
     logs = AgentLogs()
     counter = RequestCounter()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=counter)
-    app.add_middleware(OriginGuard(hosts))
+    app.add_middleware(OriginGuard(hosts, strict=strict))
     app.add_middleware(EndOfStreams(hub))
     add_handlers(app)
     v0.add_routes(app, cluster, V0Pages(state))

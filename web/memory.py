@@ -15,7 +15,16 @@ from scheduling.container import CREATED, RUNNING, ContainerInstance, HostResour
 from scheduling.desired import Copy, Intent
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
-from scheduling.registry import AgentSpec, Answer, Mutation, SyncAgents, WritePlacement, judge
+from scheduling.registry import (
+    AgentSpec,
+    Answer,
+    Mutation,
+    SyncAgents,
+    WritePlacement,
+    fingerprint,
+    judge,
+    reused,
+)
 from scheduling.replica import Changes
 from scheduling.roster import ACTOR, ActorStatus
 from scheduling.waiting import WAITING, Waiting
@@ -39,7 +48,7 @@ class InMemoryCluster:
         self.available = True
         self.answering = True
         self._epoch = epoch
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[str, Answer]] = OrderedDict()
         for topic in self.state.stamps:
             self.state.apply(topic, {}, epoch, 0)
         self.state.set_connected(True, now)
@@ -55,14 +64,16 @@ class InMemoryCluster:
 
     def judge(self, mutation: Mutation, request_id: str = "") -> Answer:
         """Have a mutation judged and taken in; a known request id only gets its answer again."""
+        asked = fingerprint(mutation)
         if request_id in self._answers:
-            return self._answers[request_id]
+            before, answer = self._answers[request_id]
+            return answer if before == asked else reused(request_id)
         version = self.state.version + 1
         answer, changes = judge(self.state.desired, mutation, version)
         if changes:
             self.state.apply("desired", changes, self._epoch, version)
         if request_id:
-            self._answers[request_id] = answer
+            self._answers[request_id] = (asked, answer)
             if len(self._answers) > limits.REQUEST_IDS_KEPT:
                 self._answers.popitem(last=False)
         return answer

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from urllib.parse import urlsplit
 
 import falcon.asgi
 
+from config.trusted_hosts import is_own_page, is_trusted
 from scheduling.durations import Duration
 from web import limits
 from web.cluster import ClusterState
@@ -103,24 +103,25 @@ async def _wait(req: falcon.asgi.Request, state: ClusterState) -> None:
 class OriginGuard:
     """Middleware against other web sites that use a visitor's browser to reach the scheduler.
 
-    A browser names the page a change comes from; it must be one of our own. With `hosts`, requests for
-    any other host name are refused too, which ends DNS rebinding also for reads.
+    A browser names the page a change comes from: it must be one of our own, at an address or one of
+    `hosts`. With `strict`, reads under another name are refused too. None for `hosts`: any name.
     """
 
-    def __init__(self, hosts: frozenset[str] | None = None) -> None:
+    def __init__(self, hosts: frozenset[str] | None = None, *, strict: bool = True) -> None:
         self._hosts = hosts
+        self._strict = strict
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Refuse with 403 before anything is read."""
-        host = req.get_header("Host")
-        if self._hosts is not None and _host_name(host) not in self._hosts:
+        host, origin = req.get_header("Host"), req.get_header("Origin")
+        changes = origin is not None and req.method not in _SAFE
+        if self._hosts is not None and (self._strict or changes) and not is_trusted(host, self._hosts):
             raise HttpProblem(
-                403, f"Host is {_quoted(host)}, which is none of the names this scheduler is to be called by"
+                403,
+                f"Host is {_quoted(host)}, which is none of the names this scheduler is to be called by; "
+                "the setting host_names adds some",
             )
-        origin = req.get_header("Origin")
-        if origin is None or req.method in _SAFE:
-            return
-        if urlsplit(origin).netloc.lower() != (host or "").lower() or not host:
+        if changes and not is_own_page(origin or "", host):
             raise HttpProblem(
                 403,
                 f"Origin is {_quoted(origin)} and Host is {_quoted(host)}; "
@@ -130,11 +131,3 @@ class OriginGuard:
 
 def _quoted(text: str | None) -> str:
     return ascii((text or "")[: limits.LONGEST_SHOWN])
-
-
-def _host_name(host: str | None) -> str:
-    """The name in a Host header, without the port and the brackets of an IPv6 address."""
-    text = (host or "").lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]

@@ -14,14 +14,16 @@ from gunicorn.app.base import BaseApplication
 
 from actors.lifeline import tie_to_parent
 from actors.transport import load_secret, secure
+from config.trusted_hosts import is_loopback
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by what the launcher says and nothing else."""
 
-    def __init__(self, options: dict[str, Any], admin_port: int) -> None:
+    def __init__(self, options: dict[str, Any], admin_port: int, names: tuple[str, ...]) -> None:
         self._options = options
         self._admin_port = admin_port
+        self._names = names
         super().__init__()
 
     def load_config(self) -> None:
@@ -35,7 +37,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from web.link import ActorCluster  # noqa: PLC0415 - as above
 
         cluster = ActorCluster(self._admin_port)
-        app = create_app(cluster)
+        # On loopback nobody but this machine's own browsers and programs come: there every name is checked.
+        app = create_app(cluster, frozenset(self._names), strict=is_loopback(self._names[0]))
         app.add_middleware(_Lifespan(cluster))
         return app
 
@@ -64,7 +67,10 @@ def _after_fork(_server: Any, _worker: Any) -> None:
 @click.option("--address", required=True)
 @click.option("--workers", type=int, required=True)
 @click.option("--parent", type=int, required=True)
-def main(fd: int, admin_port: int, data: Path, address: str, workers: int, parent: int) -> None:
+@click.option("--name", "names", multiple=True, required=True, help="The listening host, then other names.")
+def main(
+    fd: int, admin_port: int, data: Path, address: str, workers: int, parent: int, names: tuple[str, ...]
+) -> None:
     """Serve HTTP on an inherited socket until the launcher ends."""
     tie_to_parent(expected=parent, sent=signal.SIGTERM)
     secure(load_secret(data / "secret"), address, data / "thespian.log")
@@ -84,7 +90,7 @@ def main(fd: int, admin_port: int, data: Path, address: str, workers: int, paren
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, admin_port).run()
+    WebServer(options, admin_port, names).run()
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def test_an_empty_file_has_no_agents(file: Path) -> None:
         ("rack=1", '"rack=1" is no agent; write [NAME] HOST:PORT [KEY=VALUE …]'),
         ("n1 rack=1 h:1", '"n1 rack=1 h:1" is no agent'),
         ("n/1 h:1", "'n/1' is no agent name; it must be printable, not empty, and without '/'"),
-        ("ok http://h:9", 'the agent "ok" is there twice'),
+        ("ok http://h:9", 'the agent "ok" is there twice; a name is one agent'),
+        ("other http://h:1/", '"other" and "ok" are both http://h:1; an agent has one name'),
     ],
 )
 def test_a_wrong_line_is_named_with_what_would_be_right(file: Path, line: str, why: str) -> None:
@@ -63,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
     with pytest.raises(AgentsFileError, match=r"the agents file .* can't be read: .*No such file"):
         read_agents_file(file)
     file.write_bytes(b"n\xff h:1")
-    with pytest.raises(AgentsFileError, match=r"the agents file .* can't be read: "):
+    with pytest.raises(AgentsFileError, match=r"the agents file .* is not UTF-8: "):
         read_agents_file(file)
 
 

@@ -1,4 +1,4 @@
-"""Settings: which source wins, and that every complaint names the setting, its value and where it came from."""
+"""Settings: which source wins; every complaint names the setting, its value and where it came from."""
 
 from __future__ import annotations
 
@@ -56,13 +56,18 @@ def test_flags_win_over_the_environment_over_the_file_over_the_defaults(file: Pa
 
 def test_every_setting_can_come_from_the_environment() -> None:
     for name, value in DEFAULTS.items():
-        given = "h:1,b=h:2" if name == "agents" else str(value)
-        settings = load(environment={ENVIRONMENT_PREFIX + name.upper(): given})
-        assert getattr(settings, name) == (("h:1", "b=h:2") if name == "agents" else value)
+        many = isinstance(value, list)
+        settings = load(environment={ENVIRONMENT_PREFIX + name.upper(): "h:1, b=h:2" if many else str(value)})
+        assert getattr(settings, name) == (("h:1", "b=h:2") if many else value)
 
 
 def test_other_variables_of_the_environment_do_not_matter() -> None:
-    assert load(environment={"HARPOON_URL": "x", "LISTEN": "y", "HARPOON_": "z"}) == load()
+    assert load(environment={"LISTEN": "y", "HARPOON_AGENT_LISTEN": "z", "HARPOON_ENDPOINT": "u"}) == load()
+
+
+def test_a_variable_of_ours_that_is_no_setting_is_refused() -> None:
+    text = wrong(environment={"HARPOON_LISTN": "h:1"})
+    assert text.startswith("the environment: there is no setting HARPOON_LISTN; there are HARPOON_")
 
 
 def test_an_empty_list_of_agents_is_none() -> None:

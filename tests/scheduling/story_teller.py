@@ -28,7 +28,7 @@ from scheduling.executor import Executor, Outcome, Request
 from scheduling.job import JobConfig, task_index, task_prefix
 from scheduling.lifecycle import Input
 from scheduling.placement import least_used
-from scheduling.registry import Mutation, PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
+from scheduling.registry import MarkLost, Mutation, PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
 from scheduling.replica import Changes, Key
 from scheduling.room import CPU_TOLERANCE
 from scheduling.scheduler import Scheduler
@@ -55,6 +55,7 @@ class Story:
         self.prefixes: dict[str, str] = {}
         self.sizes: dict[str, HostResources] = {}
         self.deaf: set[str] = set()
+        self.woken = False
         self.lines: list[str] = []
 
     # --- what happens ---
@@ -157,6 +158,8 @@ class Story:
         for machine in self.machines.values():
             machine.tick(self.now)
         self.transformer.resend(self.now)
+        self.scheduler.wake(self.now)
+        self.woken = True
 
     def machine_made_anew(self, name: str) -> None:
         """The state machine of an agent is made anew: it knows nothing until the agent answers."""
@@ -182,9 +185,10 @@ class Story:
         raise AssertionError("it never comes to rest")
 
     def decide(self) -> bool:
-        if not self.scheduler.has_work:
+        if not self.scheduler.has_work and not self.woken:
             return False
-        decisions = self.scheduler.decide()
+        self.woken = False
+        decisions = self.scheduler.decide(self.now)
         for write in decisions.writes:
             self.ask(write)
         for prefix, waiting in decisions.waiting.items():
@@ -230,6 +234,8 @@ class Story:
                 self.scheduler.refused([mutation])
             return
         self.version = answer.version
+        if isinstance(mutation, MarkLost):
+            self.tell(f"registry: {mutation.agent} is {'back' if mutation.since is None else 'lost'}")
         for key, value in changes.items():
             if key[0] == PLACEMENT:
                 copies = (
@@ -255,7 +261,9 @@ class Story:
         real = {key: value for key, value in changes.items() if self.actual.get(key) != value}
         for key, value in real.items():
             self.tell(f"{key[1]}: {self.short(key[2])} {_words(value)}")
-        self.report(real | {(ACTUAL_AGENT, name): now})
+        old = self.actual.get((ACTUAL_AGENT, name))
+        since = old.since if old is not None and old.link == now.link else self.now
+        self.report(real | {(ACTUAL_AGENT, name): msgspec.structs.replace(now, since=since)})
 
     def look(self, name: str, containers: tuple[str, ...], *, everything: bool) -> None:
         seen = {}

@@ -162,9 +162,11 @@ def test_an_agent_address_becomes_a_url(text: str, url: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "host", "host:", ":1", "host:0", "host:65536", "host:x", "https://host:1", "http://host"]
-    + ["http://host:1/api", "http://host:1?x", "http://host:1#x", "http://me@host:1", "ho st:1", "host:1\n"]
-    + ["[::1:80", "host:-1", "host:1:2", "ho\x00st:1", "ho\u2028st:1", "h\udc80st:1"],
+    [
+        *("", "host", "host:", ":1", "host:0", "host:65536", "host:x", "https://host:1", "http://host"),
+        *("http://host:1/api", "http://host:1?x", "http://host:1#x", "http://me@host:1", "ho st:1"),
+        *("host:1\n", "[::1:80", "host:-1", "host:1:2", "ho\x00st:1", "ho\u2028st:1", "h\udc80st:1"),
+    ],
 )
 def test_what_is_no_agent_address_is_refused_with_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match="is no agent address; write HOST:PORT or http://HOST:PORT"):

@@ -73,8 +73,10 @@ def test_seconds_are_the_same_length() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "+", "5", "1.5", ".s", ".", "s", "1x", "1 s", " 1s", "1s ", "1s2", "--1s", "1e3s", "١s", "1S"]
-    + ["9223372036854775808ns", "2562048h", "1m 30s", "1sm", "1d", "0x1s", "1,5s", "\n1s", "1s\n"],
+    [
+        *("", "-", "+", "5", "1.5", ".s", ".", "s", "1x", "1 s", " 1s", "1s ", "1s2", "--1s", "1e3s", "١s"),
+        *("1S", "1m 30s", "1sm", "1d", "0x1s", "1,5s", "\n1s", "1s\n", "9223372036854775808ns", "2562048h"),
+    ],
 )
 def test_what_go_does_not_read_is_refused_with_the_text_and_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration") as caught:

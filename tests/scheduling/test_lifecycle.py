@@ -1,4 +1,4 @@
-"""The life of a container: the table is total, every transition leads where it should, requests are guarded."""
+"""The life of a container: the table is total, every input leads where it should, requests are guarded."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_requests_lead_to_phases_that_wait_and_only_proof_or_failure_leads_out()
 
 
 def test_what_the_stream_says_is_believed() -> None:
-    """A settled container goes to what the stream says; one being started or stopped is not set back by it."""
+    """A settled container goes to what the stream says; one being started or stopped is not set back."""
     for phase in Phase:
         assert advance(phase, Input.SAW_GONE) is Phase.ABSENT
         if phase is not Phase.STOPPING:

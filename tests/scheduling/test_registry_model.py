@@ -34,7 +34,7 @@ WANTED = st.builds(
 
 
 class Model(RuleBasedStateMachine):
-    """What should be there: job versions by prefix with their config, agents by name with their sources, rows."""
+    """What should be there: job versions by prefix, the sources of each agent, the copies of each task."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -241,9 +241,10 @@ class Broadcasting(RuleBasedStateMachine):
     def who_has_acknowledged_everything_has_the_state(self) -> None:
         for number, seat in self.seats.items():
             followed = number in self.publisher.followers and not seat.must_subscribe
-            if followed and not seat.coming and seat.replica.version == self.publisher.version:
-                if seat.replica.epoch == self.publisher.epoch and not seat.acknowledgements:
-                    assert seat.replica.state == seat.sees(self.publisher.state)
+            stamp = (seat.replica.epoch, seat.replica.version)
+            up_to_date = stamp == (self.publisher.epoch, self.publisher.version)
+            if followed and up_to_date and not seat.coming and not seat.acknowledgements:
+                assert seat.replica.state == seat.sees(self.publisher.state)
 
     def teardown(self) -> None:
         """Once nothing is lost any more, everybody has the state."""
@@ -286,7 +287,7 @@ def after(epoch: str, version: int, changes: Changes) -> Update:
 
 @pytest.fixture
 def followed() -> ActualReplica:
-    """A replica that knows two containers of agent a, and now hears of a new epoch, where it has not answered."""
+    """A replica that knows two containers of agent a, which has not answered in a new epoch."""
     replica = ActualReplica()
     known: Changes = {
         (AGENT, "a"): status("a"),

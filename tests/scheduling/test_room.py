@@ -43,7 +43,7 @@ def used(room: Room) -> tuple[int, float, int]:
 
 def test_an_empty_agent_has_all_it_reports_whatever_it_says_is_reserved() -> None:
     room = measure(agent(), desired_of(), actual_of())
-    assert (room.mem_total, room.cpu_total, room.volumes) == (256, 4.0, {"/data"})
+    assert (room.mem_total, room.cpu_total, room.volumes) == (256, 4.0, frozenset({"/data"}))
     assert used(room) == (0, 0.0, 0)
     assert (room.closed, room.ports) == ("", {})
 

@@ -55,7 +55,7 @@ def told(desired: Changes, actual: Changes) -> Scheduler:
 
 
 def settled(*reports: ContainerReport, **row: Any) -> Scheduler:
-    """Agents a and b, connected, a placement of the task (copies=, generation=), and nothing left to decide."""
+    """Agents a and b, connected, and a placement of the task (copies=, generation=)."""
     desired: Changes = {(AGENT, name): agent(name) for name in "ab"} | {(JOB, WEB.prefix): WEB}
     desired[PLACEMENT, TASK] = placement(TASK, *row["copies"], generation=row["generation"])
     actual: Changes = {(ACTUAL_AGENT, name): status(name) for name in "ab"}
@@ -71,7 +71,7 @@ STOPPING: dict[str, Any] = {"copies": [("a", "stop")], "generation": 5}
 
 
 def test_a_copy_goes_when_its_absence_is_proven() -> None:
-    decisions = settled(absent(5), **STOPPING).decide()
+    decisions = settled(absent(5), **STOPPING).decide(0.0)
     assert decisions.writes == (WritePlacement(task=TASK, expected=5, copies=()),)
 
 
@@ -89,26 +89,26 @@ def test_a_copy_goes_when_its_absence_is_proven() -> None:
     ids=["older", "newer", "told to run", "not told", "unclear", "ended only", "elsewhere"],
 )
 def test_nothing_else_proves_it(says: ContainerReport) -> None:
-    assert settled(says, **STOPPING).decide().writes == ()
+    assert settled(says, **STOPPING).decide(0.0).writes == ()
 
 
 def test_an_agent_that_has_not_answered_proves_nothing() -> None:
     scheduler = settled(absent(5), **STOPPING)
     scheduler.actual_changed({(ACTUAL_AGENT, "a"): status("a", "stale", answered=False)})
-    assert scheduler.decide().writes == ()
+    assert scheduler.decide(0.0).writes == ()
 
 
 def test_a_copy_to_run_is_never_dropped_for_being_absent() -> None:
-    assert settled(absent(5, goal="run"), copies=[("a", "run")], generation=5).decide().writes == ()
+    assert settled(absent(5, goal="run"), copies=[("a", "run")], generation=5).decide(0.0).writes == ()
 
 
 def test_a_wanted_task_that_only_stops_is_placed_once_it_is_gone() -> None:
     scheduler = settled(**STOPPING)
-    assert scheduler.decide().writes == ()
+    assert scheduler.decide(0.0).writes == ()
     scheduler.actual_changed({(CONTAINER, "a", TASK): absent(5)})
-    assert scheduler.decide().writes == (WritePlacement(task=TASK, expected=5, copies=()),)
+    assert scheduler.decide(0.0).writes == (WritePlacement(task=TASK, expected=5, copies=()),)
     scheduler.desired_changed({(PLACEMENT, TASK): None})
-    (write,) = scheduler.decide().writes
+    (write,) = scheduler.decide(0.0).writes
     assert (write.expected, [copy.intent for copy in write.copies]) == (0, ["run"])
 
 
@@ -117,7 +117,7 @@ def test_of_several_copies_the_one_nearest_to_running_is_kept() -> None:
     phases = {"a": Phase.ENDED, "b": Phase.STARTING, "c": Phase.CREATED}
     actual: Changes = {(ACTUAL_AGENT, name): status(name) for name in phases}
     actual |= {(CONTAINER, name, TASK): report(name, TASK, phase) for name, phase in phases.items()}
-    (write,) = told(desired, actual).decide().writes
+    (write,) = told(desired, actual).decide(0.0).writes
     assert write.copies == (Copy("a", "stop"), Copy("b", "run"), Copy("c", "stop"))
 
 
@@ -125,7 +125,7 @@ def test_a_container_on_its_way_out_is_not_adopted() -> None:
     desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
     actual: Changes = {(ACTUAL_AGENT, "a"): status("a")}
     actual[CONTAINER, "a", TASK] = report("a", TASK, Phase.DELETING)
-    (write,) = told(desired, actual).decide().writes
+    (write,) = told(desired, actual).decide(0.0).writes
     assert write == WritePlacement(task=TASK, expected=0, copies=(Copy("a", "run"),)), "it is placed instead"
 
 
@@ -133,17 +133,17 @@ def test_a_write_that_was_refused_is_decided_again_with_the_room_it_had_taken() 
     big = version_of(job_config(mem=200))
     desired: Changes = {(AGENT, "a"): agent("a"), (JOB, big.prefix): big}
     scheduler = told(desired, {(ACTUAL_AGENT, "a"): status("a", has=resources(mem=256))})
-    writes = scheduler.decide().writes
+    writes = scheduler.decide(0.0).writes
     assert len(writes) == 1
     assert not scheduler.has_work
     scheduler.refused(writes)
     assert scheduler.has_work
-    assert scheduler.decide().writes == writes
+    assert scheduler.decide(0.0).writes == writes
 
 
 def test_nothing_is_decided_twice_when_nothing_happens() -> None:
     scheduler = settled(copies=[("a", "run")], generation=5)
-    scheduler.decide()
+    scheduler.decide(0.0)
     assert not scheduler.has_work
     scheduler.actual_changed({(ACTUAL_AGENT, "a"): status("a", has=resources(), error="")})
     assert not scheduler.has_work, "a status that says nothing new is no work"
@@ -156,12 +156,12 @@ def test_the_end_of_a_foreign_container_makes_room_for_those_who_wait() -> None:
     desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
     actual: Changes = {(ACTUAL_AGENT, "a"): status("a"), (CONTAINER, "a", foreign.task): foreign}
     scheduler = told(desired, actual)
-    waiting = scheduler.decide().waiting[WEB.prefix]
+    waiting = scheduler.decide(0.0).waiting[WEB.prefix]
     assert waiting is not None
     assert waiting.reason == "no agent fits; nearest: a: short 58 MB"
     scheduler.actual_changed({(CONTAINER, "a", foreign.task): None})
     assert scheduler.has_work
-    decisions = scheduler.decide()
+    decisions = scheduler.decide(0.0)
     assert [write.copies for write in decisions.writes] == [(Copy("a", "run"),)]
     assert decisions.waiting == {WEB.prefix: None}
 
@@ -286,8 +286,8 @@ class Following(RuleBasedStateMachine):
                 self.scheduler.refused([write])
 
     def decide_as_a_fresh_one_would(self) -> Decisions:
-        fresh = told(self.desired, self.actual).decide()
-        decisions = self.scheduler.decide()
+        fresh = told(self.desired, self.actual).decide(0.0)
+        decisions = self.scheduler.decide(0.0)
         assert decisions.writes == fresh.writes
         merge(self.waiting, decisions.waiting)
         assert self.waiting == fresh.waiting
@@ -295,8 +295,9 @@ class Following(RuleBasedStateMachine):
 
     @invariant()
     def no_work_means_that_there_is_none(self) -> None:
-        if not self.scheduler.has_work:
-            assert told(self.desired, self.actual).decide().writes == ()
+        back = any(agent.lost_since is not None for agent in self.book.agents.values())
+        if not self.scheduler.has_work and not back:  # that a lost agent is back is seen at the next waking
+            assert told(self.desired, self.actual).decide(0.0).writes == ()
 
     def teardown(self) -> None:
         """Left alone it comes to rest, and then no agent is given more than it has."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -33,8 +35,11 @@ def expected(stream: bytes) -> list[Event]:
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 LINES = st.sampled_from(
-    [b"", b"", b"data: x", b"data:y", b"data:  z", b"data", b"data:", b": comment", b"event: done", b"id: 7"]
-    + [b"id: \x00", b"id", b"retry: 5", b"Data: no", b"data : no", "data: é€".encode(), b"data: \xff", b":"]
+    [
+        *(b"", b"", b"data: x", b"data:y", b"data:  z", b"data", b"data:", b": comment", b"event: done"),
+        *(b"id: 7", b"id: \x00", b"id", b"retry: 5", b"Data: no", b"data : no", b"data: \xff", b":"),
+        "data: é€".encode(),
+    ]
 )
 STREAMS = st.lists(st.tuples(LINES, LINE_ENDS), max_size=20).map(
     lambda lines: b"".join(line + end for line, end in lines)
@@ -43,7 +48,7 @@ STREAMS = st.lists(st.tuples(LINES, LINE_ENDS), max_size=20).map(
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)] or [b""]
+    return [stream[start:end] for start, end in pairwise(edges)] or [b""]
 
 
 @PROPERTY

@@ -139,7 +139,7 @@ def test_the_description_is_whole() -> None:
     text = msgspec.json.encode(document).decode()
     for name in re.findall(r'"#/components/schemas/([^"]+)"', text):
         assert name in schemas
-    assert set(schemas["JobConfig"]["properties"]) == set(msgspec.json.decode(MIN))
+    assert set(schemas["JobConfig"]["properties"]) == {*msgspec.json.decode(MIN), "on_lost"}
     assert schemas["JobConfig"]["properties"]["grace"]["properties"]["startup"]["type"] == "string"
     assert "tasks" in schemas["JobView"]["properties"]
 

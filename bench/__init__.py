@@ -1,0 +1,1 @@
+"""Benchmarks of harpoon-scheduler on simulated fleets: `python -m bench`. See docs/performance.md."""

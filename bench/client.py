@@ -1,0 +1,61 @@
+"""A plain HTTP client for the benchmarks: one kept-alive connection."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from typing import Any, NamedTuple
+
+import msgspec
+
+REQUEST_SECONDS = 60.0
+
+
+class Reply(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Client:
+    """Requests to one server, one after the other."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        host, _, port = address.rpartition(":")
+        self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=REQUEST_SECONDS)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """One exchange; once more on a fresh connection when the kept-alive one was closed meanwhile."""
+        for kept_alive in (self._connection.sock is not None, False):
+            try:
+                self._connection.request(method, path, body, headers or {})
+                response = self._connection.getresponse()
+                return Reply(response.status, response.headers, response.read())
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                self._connection.close()
+                if not kept_alive:
+                    raise
+        raise AssertionError("the second try returns or raises")
+
+    def get_json(self, path: str) -> Any:
+        """The decoded body of a GET; raises for another status than 200."""
+        return msgspec.json.decode(self.expect(200, "GET", path))
+
+    def expect(self, status: int, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The body of a reply with this status; raises HTTPException for another."""
+        reply = self.request(method, path, body)
+        if reply.status != status:
+            raise http.client.HTTPException(
+                f"{method} {path}: {reply.status} instead of {status}: {reply.body[:500]!r}"
+            )
+        return reply.body
+
+    def close(self) -> None:
+        """Hang up."""
+        with contextlib.suppress(OSError):
+            self._connection.close()

@@ -1,0 +1,124 @@
+"""Schedule and unschedule on the real scheduler: how long, and at what cost in CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from bench import jobs
+from bench.programs import BenchError, Fleet, Scheduler
+from bench.usage import TreeUsage, cpu_seconds, spent
+
+_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.05
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """One way, schedule or unschedule. `seconds`: from the first request sent until the API says so;
+    `agents_seconds`: until it was so on the agents; CPU in seconds."""
+
+    seconds: float
+    agents_seconds: float
+    scheduler_cpu: float
+    fleet_cpu: float
+    scheduler_cpu_by_kind: dict[str, float]
+    requests: int
+    events: int
+
+
+class Cycle(msgspec.Struct, frozen=True, kw_only=True):
+    """There and back."""
+
+    schedule: Phase
+    unschedule: Phase
+
+
+def run_cycle(scheduler: Scheduler, fleet: Fleet, tasks: int, name: str, timeout_seconds: float) -> Cycle:
+    """Schedule `tasks` tasks, wait until all run, unschedule them, wait until all are gone."""
+    usage = TreeUsage(scheduler.program.pid)
+    configs = jobs.split(name, tasks)
+    client = scheduler.client
+
+    def put(path: str) -> Callable[[], None]:
+        bodies = [jobs.body(config) for config in configs]
+
+        def send() -> None:
+            for body in bodies:
+                client.expect(202, "PUT", path, body)
+
+        return send
+
+    def all_shown() -> bool:
+        return jobs.counts(client.expect(200, "GET", "/api/v1/jobs")) == (tasks, len(configs))
+
+    def none_shown() -> bool:
+        return b'"container_id"' not in client.expect(200, "GET", "/api/v0/proxy")
+
+    scheduled = _phase(
+        fleet,
+        usage,
+        put("/api/v0/schedule"),
+        lambda stats: stats["running"] == tasks,
+        all_shown,
+        timeout_seconds,
+    )
+    unscheduled = _phase(
+        fleet,
+        usage,
+        put("/api/v0/unschedule"),
+        lambda stats: stats["containers"] == 0,
+        none_shown,
+        timeout_seconds,
+    )
+    return Cycle(schedule=scheduled, unschedule=unscheduled)
+
+
+def settle(pid: int, timeout_seconds: float = 20.0) -> None:
+    """Wait until a tree of processes is quiet: less than a tenth of a core for half a second."""
+    usage = TreeUsage(pid)
+    give_up_at = time.monotonic() + timeout_seconds
+    while time.monotonic() < give_up_at:
+        before = sum(usage.cpu_by_kind().values())
+        time.sleep(0.5)
+        if sum(usage.cpu_by_kind().values()) - before < 0.05:
+            return
+
+
+def _phase(
+    fleet: Fleet,
+    usage: TreeUsage,
+    send: Callable[[], None],
+    done: Callable[[dict[str, float]], bool],
+    shown: Callable[[], bool],
+    timeout_seconds: float,
+) -> Phase:
+    stats_before, cpu_before = fleet.stats(), usage.cpu_by_kind()
+    fleet_before = cpu_seconds(fleet.program.pid)
+    started = time.perf_counter()
+    send()
+    _wait(lambda: done(fleet.stats()), started, timeout_seconds, fleet)
+    agents_seconds = time.perf_counter() - started
+    _wait(shown, started, timeout_seconds, fleet)
+    seconds = time.perf_counter() - started
+    stats_after = fleet.stats()
+    by_kind = spent(cpu_before, usage.cpu_by_kind())
+    return Phase(
+        seconds=seconds,
+        agents_seconds=agents_seconds,
+        scheduler_cpu=sum(by_kind.values()),
+        fleet_cpu=cpu_seconds(fleet.program.pid) - fleet_before,
+        scheduler_cpu_by_kind=by_kind,
+        requests=int(stats_after["requests"] - stats_before["requests"]),
+        events=int(stats_after["events"] - stats_before["events"]),
+    )
+
+
+def _wait(condition: Callable[[], bool], started: float, timeout_seconds: float, fleet: Fleet) -> None:
+    """Ask often when it is quick, seldom when it takes long: asking costs CPU too."""
+    while not condition():
+        elapsed = time.perf_counter() - started
+        if elapsed > timeout_seconds:
+            raise BenchError(f"not done after {timeout_seconds:.0f} s; the fleet says {fleet.stats()}")
+        time.sleep(min(_LONGEST_PAUSE_SECONDS, max(_PAUSE_SECONDS, elapsed / 50)))

@@ -1,0 +1,92 @@
+"""Tasks that can't run where they are: whether an agent has given one up, and when to try again.
+
+The pause before the next try doubles with each failure in a row and is forgotten after a calm time, so a
+crash loop is slow, and visible. Kept in memory only: a new scheduler begins with the first pause again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from scheduling.actual import ContainerReport
+from scheduling.container import FAILED, FINISHED
+from scheduling.desired import Placement
+from scheduling.lifecycle import Phase
+
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 300.0
+# A failure this long after the one before is a first one.
+CALM_SECONDS = 600.0
+# How often an agent may refuse a task before it counts as failed there.
+MOST_REFUSALS = 3
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """How often in a row a task has failed, where last, why, and when it may be tried again."""
+
+    count: int
+    agent: str
+    generation: int
+    reason: str
+    at: float
+    next_at: float
+
+
+def given_up(report: ContainerReport | None, placement: Placement) -> str:
+    """Why a task that should run can't run where it is; empty while it can, or has ended as it should."""
+    if report is None or report.goal != "run" or report.generation != placement.generation:
+        return ""
+    if report.phase is Phase.ENDED and report.instance is not None:
+        state = report.instance.process_state
+        ended = state.container_exit_status
+        if report.instance.status == FAILED:
+            return state.err or "it could not be started"
+        if report.instance.status != FINISHED or report.instance.config.restart == "no":
+            return ""
+        if ended.signaled:
+            return f"it ended by signal {ended.signal}"
+        if ended.exit_status or report.instance.config.restart == "always":
+            return f"it ended with status {ended.exit_status}"
+    if report.phase is Phase.ABSENT and report.refusals >= MOST_REFUSALS:
+        return report.error
+    return ""
+
+
+class Failures:
+    """The failures of all tasks. Times are seconds, given."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Failure] = {}
+
+    def note(self, placement: Placement, agent: str, reason: str, now: float) -> None:
+        """A task was given up by its agent; the same one twice counts once."""
+        old = self._of.get(placement.task)
+        if old is not None and old.generation == placement.generation:
+            return
+        count = old.count + 1 if old is not None and now - old.at < CALM_SECONDS else 1
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10))
+        self._of[placement.task] = Failure(
+            count=count,
+            agent=agent,
+            generation=placement.generation,
+            reason=reason,
+            at=now,
+            next_at=now + pause,
+        )
+
+    def of(self, task: str) -> Failure | None:
+        """The failures of one task, if it has any."""
+        return self._of.get(task)
+
+    def pauses(self, task: str, now: float) -> bool:
+        """Whether this task must wait before it is tried again."""
+        failure = self._of.get(task)
+        return failure is not None and now < failure.next_at
+
+    def due(self, before: float, now: float) -> list[str]:
+        """The tasks whose pause has ended in this time."""
+        return [task for task, failure in self._of.items() if before < failure.next_at <= now]
+
+    def forget(self, task: str) -> None:
+        """The task is not wanted any more."""
+        self._of.pop(task, None)
