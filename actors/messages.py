@@ -25,7 +25,13 @@ BROADCASTER: dict[Topic, str] = {
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all messages."""
+    """The base of all messages.
+
+    Thespian takes the text of every message, several times, for a log that is off: it must cost nothing.
+    """
+
+    def __str__(self) -> str:
+        return type(self).__name__
 
 
 # --- from the launcher, to the supervisor ---------------------------------------------------------

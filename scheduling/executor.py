@@ -73,7 +73,7 @@ class Executor:
         self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
         self._in_flight = 0
-        # Until then requests of a predecessor that died may arrive: None before the first full state, 0 after.
+        # Until then requests of a dead predecessor may arrive: None before the first full state, 0 after.
         self._heir_until: float | None = None
         self._forgotten: dict[str, int] = {}
         # Set when the agent contradicts what the stream said: only its full state settles that.

@@ -103,6 +103,12 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
         """Canonical JSON, without the newline that ends it in a file."""
         return go_json(self)
 
+    def described(self) -> bytes:
+        """The canonical JSON with the policy behind it, where there is one: what v1 shows."""
+        if self.on_lost is None:
+            return self.canonical()
+        return self.canonical()[:-1] + b',"on_lost":' + go_json(self.on_lost) + b"}"
+
     def hash(self) -> str:
         """The name of this version: `job-xxxxxxx`."""
         return job_hash(self.job, self.canonical())

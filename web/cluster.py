@@ -15,10 +15,11 @@ import msgspec
 
 from scheduling.actual import Actual
 from scheduling.desired import Desired
+from scheduling.lost import Brake
 from scheduling.registry import Answer, Mutation
 from scheduling.replica import Changes
 from scheduling.roster import ActorStatus
-from scheduling.waiting import Waiting
+from scheduling.waiting import BRAKE_KEY, Waiting
 from web import limits
 from web.touched import TasksOf, Touched, touched_by
 
@@ -66,6 +67,7 @@ class ClusterState:
         self.actual = Actual()
         self.waiting: dict[str, Waiting] = {}
         self.roster: dict[str, ActorStatus] = {}
+        self.brake: Brake | None = None
         self.stamps: dict[Topic, Stamp] = {
             "desired": Stamp(),
             "actual": Stamp(),
@@ -154,7 +156,9 @@ class ClusterState:
     def _apply_table(self, topic: Topic, changes: Changes) -> Touched:
         touched = Touched()
         for key, value in changes.items():
-            if topic == "waiting":
+            if key == BRAKE_KEY:
+                self.brake = value
+            elif topic == "waiting":
                 job = self.desired.jobs.get(key[1])
                 if job is not None:
                     touched.jobs.add(job.config.key)

@@ -31,7 +31,7 @@ class Ready:
         self._state = state
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """`{"ready":…,"why":[…],"actors":[…],"version":N}`."""
+        """`{"ready":…,"why":[…],"brake":…,"actors":[…],"version":N}`."""
         body = readiness(self._state, time.time())
         resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
@@ -56,6 +56,8 @@ def readiness(state: ClusterState, now: float) -> dict[str, Any]:
     return {
         "ready": not why,
         "why": why,
+        # While it holds no agent is declared lost: too many are away at once.
+        "brake": state.brake,
         "actors": [
             {"name": actor.name, "up": actor.up, "restarts": actor.restarts, "since": actor.since}
             for actor in actors

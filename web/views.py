@@ -178,7 +178,7 @@ def _version_view(state: ClusterState, job: Job, task: TaskLookup) -> VersionVie
         hash=job.hash,
         prefix=job.prefix,
         version=job.version,
-        config=msgspec.Raw(job.config.canonical()),
+        config=msgspec.Raw(job.config.described()),
         counts=count(views, job.config.scale),
         waiting=_waiting_view(state.waiting.get(job.prefix)),
     )

@@ -34,7 +34,7 @@ class Agent:
         commands = [Command(task=task, generation=generation, goal=goal, prefix=prefix) for task in tasks]
         self.executor.command(commands, {"p": b"config\n", "q": b"other\n"})
 
-    def says(self, everything: bool = False, **statuses: str) -> None:
+    def says(self, statuses: dict[str, str], everything: bool = False) -> None:
         seen = {task: instance(task, status) for task, status in statuses.items()}
         self.executor.saw(seen, everything=everything, now=self.now)
 
@@ -69,7 +69,7 @@ class Agent:
         for step, shown in ((Input.PUT, "created"), (Input.START, "running")):
             assert self.steps() == [(task, step.value)]
             self.replies(task, step)
-            self.says(**{task: shown})
+            self.says({task: shown})
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_only_so_many_requests_are_in_flight() -> None:
 def test_a_container_has_one_request_in_flight(agent: Agent) -> None:
     agent.command("run", "t-0")
     assert agent.steps() == [("t-0", "put")]
-    agent.says(**{"t-0": "created"})
+    agent.says({"t-0": "created"})
     assert agent.steps() == [], "the put is not answered yet"
     agent.replies("t-0", Input.PUT)
     assert agent.steps() == [("t-0", "start")]
@@ -102,7 +102,7 @@ def test_the_put_carries_the_config_of_its_prefix_and_nothing_else_does(agent: A
     agent.command("run", "t-0", prefix="q")
     (put,) = agent.requests()
     assert put == Request(task="t-0", step=Input.PUT, body=b"other\n")
-    agent.says(**{"t-0": "created"})
+    agent.says({"t-0": "created"})
     agent.replies("t-0", Input.PUT)
     (start,) = agent.requests()
     assert start.body == b""
@@ -138,26 +138,26 @@ def test_metrics_alone_are_no_change(agent: Agent) -> None:
 
 def test_what_is_not_in_the_full_state_is_gone(agent: Agent) -> None:
     agent.brought_up("t-0")
-    agent.says(other="running")
+    agent.says({"other": "running"})
     agent.news()
-    agent.says(everything=True, other="running")
+    agent.says({"other": "running"}, everything=True)
     assert agent.news() == {"t-0"}
     assert agent.report("t-0").phase is Phase.ABSENT
     assert agent.steps() == [("t-0", "put")], "it is wanted, so it is made again"
 
 
 def test_a_foreign_container_is_reported_and_left_alone(agent: Agent) -> None:
-    agent.says(everything=True, x="running", y="paused")
+    agent.says({"x": "running", "y": "paused"}, everything=True)
     assert (agent.report("x").phase, agent.report("x").goal) == (Phase.RUNNING, "")
     assert agent.report("y").phase is Phase.UNCLEAR
     assert agent.steps() == []
-    agent.says(everything=True)
+    agent.says({}, everything=True)
     assert agent.news() == {"x", "y"}
     assert agent.reported == {"x": None, "y": None}
 
 
 def test_a_container_heard_of_only_as_gone_leaves_no_trace(agent: Agent) -> None:
-    agent.says(x="deleted")
+    agent.says({"x": "deleted"})
     assert agent.news() == set()
     assert agent.executor._records == {}
 
@@ -166,7 +166,7 @@ def test_a_request_in_flight_is_not_forgotten_with_its_container(agent: Agent) -
     agent.brought_up("t-0")
     agent.command("stop", "t-0", generation=2)
     assert agent.steps() == [("t-0", "stop")]
-    agent.says(**{"t-0": "deleted"})
+    agent.says({"t-0": "deleted"})
     assert agent.report("t-0").phase is Phase.UNCLEAR, "the stop in flight may still do something"
     agent.command("forget", "t-0", generation=2)
     agent.replies("t-0", Input.STOP, "contradicted")
@@ -180,10 +180,10 @@ def test_a_request_that_nothing_proves_in_time_is_tried_again(agent: Agent, step
     if step is Input.PUT:
         agent.command("run", "t-0")
     elif step is Input.START:
-        agent.says(**{"t-0": "created"})
+        agent.says({"t-0": "created"})
         agent.command("run", "t-0")
     else:
-        agent.says(**{"t-0": "running"})
+        agent.says({"t-0": "running"})
         agent.command("stop", "t-0")
     assert agent.steps() == [("t-0", step.value)]
     agent.replies("t-0", step)
@@ -212,12 +212,12 @@ def test_pauses_between_tries_double_up_to_a_limit_with_jitter_and_end_with_succ
         longest = min(LONGEST_RETRY_SECONDS, longest * 2)
     agent.steps()
     agent.replies("t-0", Input.PUT)
-    agent.says(**{"t-0": "created"})
+    agent.says({"t-0": "created"})
     agent.steps()
-    agent.says(**{"t-0": "running"})
+    agent.says({"t-0": "running"})
     agent.replies("t-0", Input.START)
     assert agent.report("t-0").error == ""
-    agent.says(everything=True)
+    agent.says({}, everything=True)
     agent.steps()
     agent.replies("t-0", Input.PUT, "refused", "500")
     due = agent.waits(0.0)
@@ -226,7 +226,7 @@ def test_pauses_between_tries_double_up_to_a_limit_with_jitter_and_end_with_succ
 
 
 def test_another_goal_does_not_wait_for_the_pause_of_the_first(agent: Agent) -> None:
-    agent.says(**{"t-0": "created"})
+    agent.says({"t-0": "created"})
     agent.command("run", "t-0")
     agent.steps()
     agent.replies("t-0", Input.START, "refused", "500")
@@ -240,9 +240,9 @@ def test_a_failed_reply_after_the_proof_is_no_failure(agent: Agent) -> None:
     agent.command("run", "t-0")
     agent.steps()
     agent.replies("t-0", Input.PUT)
-    agent.says(**{"t-0": "created"})
+    agent.says({"t-0": "created"})
     agent.steps()
-    agent.says(**{"t-0": "running"})
+    agent.says({"t-0": "running"})
     agent.replies("t-0", Input.START, "unanswered", "timed out")
     assert (agent.report("t-0").phase, agent.report("t-0").error) == (Phase.RUNNING, "")
     agent.command("stop", "t-0", generation=2)
