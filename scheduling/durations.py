@@ -7,7 +7,7 @@ Go's own spelling, so both directions follow `time.ParseDuration` and `Duration.
 from __future__ import annotations
 
 import re
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 
 _UNITS_NANOSECONDS = {
     "ns": 1,
@@ -51,26 +51,7 @@ class Duration:
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Read Go's spelling. Raises ValueError that names the text and what would be right."""
-        complaint = f'"{text[:_LONGEST_TEXT]}" is not a duration; write it like "250ms", "1.5s" or "1m30s"'
-        if len(text) > _LONGEST_TEXT:
-            raise ValueError(complaint)
-        unsigned = text[1:] if text[:1] in ("-", "+") else text
-        if unsigned == "0":
-            return cls(0)
-        total, position = 0, 0
-        while position < len(unsigned):
-            part = _PART.match(unsigned, position)
-            if part is None or not (part[1] or part[2]):
-                raise ValueError(complaint)
-            unit = _UNITS_NANOSECONDS[part[3]]
-            total += int(part[1] or 0) * unit
-            if part[2]:
-                # Go multiplies the fraction in floating point and cuts; so do we.
-                total += int(float(int(part[2])) * (float(unit) / float(10 ** len(part[2]))))
-            position = part.end()
-        if position == 0 or total > _LARGEST_NANOSECONDS:
-            raise ValueError(complaint)
-        return cls(-total if text[0] == "-" else total)
+        return _parse(text)
 
     @property
     def seconds(self) -> float:
@@ -101,3 +82,28 @@ def _fraction(size: int, unit: int) -> str:
         return str(whole)
     digits = len(str(unit)) - 1
     return f"{whole}.{rest:0{digits}d}".rstrip("0")
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Duration:
+    """Every event of every container repeats the same few texts."""
+    complaint = f'"{text[:_LONGEST_TEXT]}" is not a duration; write it like "250ms", "1.5s" or "1m30s"'
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(complaint)
+    unsigned = text[1:] if text[:1] in ("-", "+") else text
+    if unsigned == "0":
+        return Duration(0)
+    total, position = 0, 0
+    while position < len(unsigned):
+        part = _PART.match(unsigned, position)
+        if part is None or not (part[1] or part[2]):
+            raise ValueError(complaint)
+        unit = _UNITS_NANOSECONDS[part[3]]
+        total += int(part[1] or 0) * unit
+        if part[2]:
+            # Go multiplies the fraction in floating point and cuts; so do we.
+            total += int(float(int(part[2])) * (float(unit) / float(10 ** len(part[2]))))
+        position = part.end()
+    if position == 0 or total > _LARGEST_NANOSECONDS:
+        raise ValueError(complaint)
+    return Duration(-total if text[0] == "-" else total)

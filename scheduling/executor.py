@@ -29,6 +29,7 @@ LATE_ANSWER_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 FORGOTTEN_KEPT = 4096
+FOREVER = float("inf")
 
 # Done late they would do harm: make a container that nobody wants any more, or stop its successor.
 DOUBTED = (Input.PUT, Input.STOP)
@@ -76,6 +77,7 @@ class Executor:
         # Until then requests of a dead predecessor may arrive: None before the first full state, 0 after.
         self._heir_until: float | None = None
         self._forgotten: dict[str, int] = {}
+        self._due_at = FOREVER
         # Set when the agent contradicts what the stream said: only its full state settles that.
         self.contradicted = False
 
@@ -91,10 +93,9 @@ class Executor:
                 continue
             if command.goal == "run" and command.generation == forgotten:
                 continue  # a late double of what was carried out, stopped and forgotten
-            inherited = record is None and command.goal == "stop"
             record = self._record(command.task)
-            if inherited and self._heir_until:
-                record.doubt_until = self._heir_until
+            if command.goal == "stop":
+                self._doubt_as_heir(record)
             if record.goal != command.goal:
                 record.retry_at, record.attempts, record.error = 0.0, 0, ""
             record.goal, record.generation = command.goal, command.generation
@@ -110,6 +111,7 @@ class Executor:
                 self._saw(self._records[task], None, now)
             if self._heir_until is None:
                 self._heir_until = now + DOUBT_SECONDS
+                self._due_by(self._heir_until)
             self._settle_doubts(now)
 
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
@@ -119,8 +121,11 @@ class Executor:
         if record is None or not record.in_flight:
             return
         record.in_flight = False
+        if record.deadline is not None:
+            self._due_by(record.deadline)
         if outcome == "unanswered" and step in DOUBTED:
             record.doubt_until = now + DOUBT_SECONDS
+            self._due_by(record.doubt_until)
         if outcome == "contradicted" or (outcome == "accepted" and record.gone_overlooked):
             self.contradicted = True
         elif outcome in ("refused", "unanswered") and record.phase in PENDING:
@@ -153,9 +158,14 @@ class Executor:
 
     def tick(self, now: float) -> float | None:
         """Let deadlines and retries come due; returns when to call again, None for not by itself."""
+        if now < self._due_at:
+            return self._due_at if self._due_at < FOREVER else None
         next_at: float | None = None
-        if self._heir_until and self._heir_until <= now:
-            self._heir_until = 0.0
+        if self._heir_until:
+            if self._heir_until <= now:
+                self._heir_until = 0.0
+            else:
+                next_at = self._heir_until
         for record in self._records.values():
             if record.deadline is not None and record.phase in PENDING and not record.in_flight:
                 if record.deadline <= now:
@@ -173,7 +183,13 @@ class Executor:
                 next_at = _earlier(next_at, record.doubt_until)
             elif record.doubt_until > 0.0:
                 self.contradicted = True
+                next_at = _earlier(next_at, now + LATE_ANSWER_SECONDS)
+        self._due_at = FOREVER if next_at is None else next_at
         return next_at
+
+    def _due_by(self, at: float) -> None:
+        """Make sure that `tick` looks at the records by then; before, it need not, and costs nothing."""
+        self._due_at = min(self._due_at, at)
 
     def reports(self) -> Changes:
         """What changed since the last call, to be published; metrics are no change."""
@@ -202,6 +218,7 @@ class Executor:
             self._back_off(record, now)
         record.instance = instance if said is not Input.SAW_GONE else None
         if record.phase is not before:
+            self._doubt_as_heir(record)
             record.deadline = None
             if record.phase is Phase.RUNNING and record.goal == "run":
                 record.error, record.attempts, record.retry_at = "", 0, 0.0
@@ -209,12 +226,19 @@ class Executor:
             self._touch(record)
         self._drop_if_gone(record)
 
+    def _doubt_as_heir(self, record: _Record) -> None:
+        """What is absent may be made yet by a predecessor's request that is still on its way."""
+        if self._heir_until and record.phase is Phase.ABSENT:
+            record.doubt_until = max(record.doubt_until, self._heir_until)
+            self._due_by(record.doubt_until)
+
     def _settle_doubts(self, now: float) -> None:
         """The full state has come: what was in doubt for long enough is as it says."""
         for record in list(self._records.values()):
             if 0.0 < record.doubt_until <= now:
                 late = now - record.doubt_until > LATE_ANSWER_SECONDS
                 record.doubt_until = now + LATE_ANSWER_SECONDS if late else 0.0
+                self._due_by(now + LATE_ANSWER_SECONDS)
                 self._touch(record)
                 self._drop_if_gone(record)
 
@@ -229,6 +253,7 @@ class Executor:
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(record.attempts, 10))
         record.attempts += 1
         record.retry_at = now + pause * self._rng.uniform(0.5, 1.0)
+        self._due_by(record.retry_at)
 
     def _forget(self, command: Command) -> None:
         record = self._records.get(command.task)

@@ -112,3 +112,19 @@ def test_use_is_the_fuller_of_memory_and_cores() -> None:
     assert Room(agent="a", mem_total=100, mem_used=25, cpu_total=4.0, cpu_used=2.0).use == 0.5
     assert Room(agent="a", mem_total=100, mem_used=75, cpu_total=4.0, cpu_used=2.0).use == 0.75
     assert Room(agent="a").use == 1.0, "what has nothing is full"
+
+
+@pytest.mark.parametrize(
+    ("reported", "closed"),
+    [
+        ((), True),
+        ((report("a", TASK, Phase.CREATING, instance=None),), True),
+        ((of(TASK),), False),
+        ((report("a", TASK, Phase.ABSENT),), False),
+    ],
+    ids=["not heard of", "being created", "there", "absent"],
+)
+def test_a_copy_of_unknown_size_closes_the_agent(reported: tuple[ContainerReport, ...], closed: bool) -> None:
+    """Its job is gone, and with it what the copy needs, unless the agent shows it."""
+    room = measure(agent(), desired_of(TASK, intent="stop", jobs=()), actual_of(*reported))
+    assert room.closed == ("a task of unknown size is being stopped there" if closed else "")

@@ -28,9 +28,9 @@ from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Intent
 from scheduling.job import task_id
 from scheduling.lifecycle import Phase
 from scheduling.placement import fits
-from scheduling.registry import PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
+from scheduling.registry import Mutation, PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
 from scheduling.replica import Changes, Key
-from scheduling.room import Need, Room, need_of
+from scheduling.room import Need, Room
 from scheduling.scheduler import Decisions, Scheduler
 
 WEB = version_of(job_config(scale=1))
@@ -61,6 +61,10 @@ def settled(*reports: ContainerReport, **row: Any) -> Scheduler:
     actual: Changes = {(ACTUAL_AGENT, name): status(name) for name in "ab"}
     actual |= {(CONTAINER, one.agent, one.task): one for one in reports}
     return told(desired, actual)
+
+
+def placed(decisions: Decisions) -> list[WritePlacement]:
+    return [write for write in decisions.writes if isinstance(write, WritePlacement)]
 
 
 def absent(generation: int, goal: Intent = "stop", name: str = "a") -> ContainerReport:
@@ -108,7 +112,7 @@ def test_a_wanted_task_that_only_stops_is_placed_once_it_is_gone() -> None:
     scheduler.actual_changed({(CONTAINER, "a", TASK): absent(5)})
     assert scheduler.decide(0.0).writes == (WritePlacement(task=TASK, expected=5, copies=()),)
     scheduler.desired_changed({(PLACEMENT, TASK): None})
-    (write,) = scheduler.decide(0.0).writes
+    (write,) = placed(scheduler.decide(0.0))
     assert (write.expected, [copy.intent for copy in write.copies]) == (0, ["run"])
 
 
@@ -117,7 +121,7 @@ def test_of_several_copies_the_one_nearest_to_running_is_kept() -> None:
     phases = {"a": Phase.ENDED, "b": Phase.STARTING, "c": Phase.CREATED}
     actual: Changes = {(ACTUAL_AGENT, name): status(name) for name in phases}
     actual |= {(CONTAINER, name, TASK): report(name, TASK, phase) for name, phase in phases.items()}
-    (write,) = told(desired, actual).decide(0.0).writes
+    (write,) = placed(told(desired, actual).decide(0.0))
     assert write.copies == (Copy("a", "stop"), Copy("b", "run"), Copy("c", "stop"))
 
 
@@ -125,7 +129,7 @@ def test_a_container_on_its_way_out_is_not_adopted() -> None:
     desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
     actual: Changes = {(ACTUAL_AGENT, "a"): status("a")}
     actual[CONTAINER, "a", TASK] = report("a", TASK, Phase.DELETING)
-    (write,) = told(desired, actual).decide(0.0).writes
+    (write,) = placed(told(desired, actual).decide(0.0))
     assert write == WritePlacement(task=TASK, expected=0, copies=(Copy("a", "run"),)), "it is placed instead"
 
 
@@ -162,7 +166,7 @@ def test_the_end_of_a_foreign_container_makes_room_for_those_who_wait() -> None:
     scheduler.actual_changed({(CONTAINER, "a", foreign.task): None})
     assert scheduler.has_work
     decisions = scheduler.decide(0.0)
-    assert [write.copies for write in decisions.writes] == [(Copy("a", "run"),)]
+    assert [write.copies for write in placed(decisions)] == [(Copy("a", "run"),)]
     assert decisions.waiting == {WEB.prefix: None}
 
 
@@ -202,7 +206,7 @@ class Following(RuleBasedStateMachine):
         self.scheduler.actual_changed(changes)
         merge(self.actual, changes)
 
-    def ask(self, mutation: ScheduleJob | UnscheduleJob | PutJob | WritePlacement) -> bool:
+    def ask(self, mutation: Mutation) -> bool:
         answer, changes = judge(self.book, mutation, self.version + 1)
         self.version = answer.version
         self.change_desired(changes)
@@ -323,5 +327,17 @@ TestFollowing = Following.TestCase
 TestFollowing.settings = LONG_PROPERTY
 
 
-def test_need_is_what_the_story_of_waiting_counts_with() -> None:
-    assert need_of(WEB.config).mem == 64
+def test_what_is_on_its_way_keeps_its_room_when_its_job_goes() -> None:
+    """Its container may appear yet, and what it needs went with the job: nothing new until then."""
+    desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
+    desired[PLACEMENT, TASK] = placement(TASK, ("a", "run"), generation=5)
+    scheduler = told(desired, {(ACTUAL_AGENT, "a"): status("a", has=resources(mem=100))})
+    other = version_of(job_config("db", mem=100))
+    scheduler.desired_changed({(JOB, other.prefix): other})
+    assert placed(scheduler.decide(0.0)) == [], "the room is measured: 36 MB are left"
+    scheduler.desired_changed({(JOB, WEB.prefix): None})
+    decisions = scheduler.decide(0.0)
+    assert [write.task for write in placed(decisions)] == [TASK]
+    waiting = decisions.waiting[other.prefix]
+    assert waiting is not None
+    assert "a task of unknown size is being stopped there" in waiting.reason
