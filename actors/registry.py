@@ -42,7 +42,7 @@ class Registry(HarpoonActor):
             if known is not None:
                 answers.append(known[1] if known[0] == asked else reused(request_id))
                 continue
-            answer, brought = judge(self.desired, mutation, version)
+            answer, brought = judge(self.desired, mutation, version, version if changes else version - 1)
             self.desired.apply(brought)
             changes.update(brought)
             answers.append(answer)

@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 # Request ids and their answers are kept for this many requests; repeating an older one does it again.
 REQUESTS_KEPT = 100_000
 FILE_NAME = "registry.db"
+_REMEDY = "move it away, start without it, then `harpoonctl snapshot restore FILE` brings a backup back"
 
 _TABLES: dict[str, tuple[str, Any]] = {
     JOB: ("jobs", Job),
@@ -60,8 +61,7 @@ class Store:
         except sqlite3.Error as error:
             self.close()
             raise StoreError(
-                f"the registry file {self.path} can't be used ({_line(error)}); "
-                "move it away and restore a copy, or start with an empty one"
+                f"the registry file {self.path} can't be used ({_line(error)}); {_REMEDY}"
             ) from None
         except StoreError:
             self.close()
@@ -82,7 +82,8 @@ class Store:
                 try:
                     state[kind, key] = decoder.decode(body)
                 except msgspec.MsgspecError as error:
-                    raise StoreError(f"{self.path} has a broken row: {table} {key!r}: {error}") from None
+                    text = f"{self.path} has a broken row: {table} {key!r}: {error}; {_REMEDY}"
+                    raise StoreError(text) from None
         ((version,),) = self._rows("SELECT value FROM meta WHERE name = 'version'")
         return version, state
 

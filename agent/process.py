@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -45,13 +46,12 @@ class ProcessDriver:
         if "=" in words[0]:
             # `env` would take it for one more variable.
             words = [self._shell, "-c", 'exec "$0" "$@"', *words]
-        variables = [f"{name}={value}" for name, value in task.env.items()]
+        variables = " ".join(shlex.quote(f"{name}={value}") for name, value in task.env.items())
         try:
             shim = subprocess.Popen(
                 [
                     *(self._shell, str(_SHIM), str(task.directory), str(_files_limit(task.files))),
-                    *(self._env, "-i", "--", *variables),
-                    *words,
+                    *(self._env, *words),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ class ProcessDriver:
             )
         except (OSError, ValueError) as error:
             raise StartError(f"cannot start {task.program}: {error}") from error
-        return _ShimmedProcess(_mark(shim.pid), task.directory, os.pidfd_open(shim.pid), shim)
+        return _ShimmedProcess(_mark(shim.pid), task.directory, os.pidfd_open(shim.pid), shim, variables)
 
     def find(self, mark: ProcessMark, directory: Path) -> Process | None:
         """The living task with this mark; None if it has ended."""
@@ -96,21 +96,27 @@ class ProcessDriver:
 
 
 class _ShimmedProcess:
-    """A task under its shim; `shim` is known only to the agent that started it."""
+    """A task under its shim. The agent that started it has the `shim`, and the quoted `variables` for it."""
 
     def __init__(
-        self, mark: ProcessMark, directory: Path, descriptor: int, shim: subprocess.Popen[bytes] | None
+        self,
+        mark: ProcessMark,
+        directory: Path,
+        descriptor: int,
+        shim: subprocess.Popen[bytes] | None,
+        variables: str = "",
     ) -> None:
         self.mark = mark
         self.descriptor = descriptor
         self._directory = directory
         self._shim = shim
+        self._variables = variables
         self._outside: set[ProcessMark] = set()
 
     def release(self) -> None:
         if self._shim is not None and self._shim.stdin is not None:
             with self._shim.stdin as stdin:
-                stdin.write(b"go\n")
+                stdin.write(b"go\n" + os.fsencode(self._variables) + b"\n")
 
     def terminate(self) -> bool:
         # A task is asked once: many programs take a second TERM for "at once". But between its fork and

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import queue
 import resource
 import select
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -25,8 +28,7 @@ from scheduling.sse import EventParser
 
 PROCESSES = 2
 IN_FLIGHT = 4
-_TIMEOUT_SECONDS = 300.0
-_STATUSES = msgspec.json.Decoder(dict[str, dict[str, dict[str, object]]])
+_TIMEOUT_SECONDS = 120.0
 
 
 class FloorTime(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,17 @@ class FloorTime(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     client_cpu: float
     fleet_cpu: float
+
+
+class _Instance(msgspec.Struct):
+    status: str
+
+
+class _Event(msgspec.Struct):
+    containers: dict[str, _Instance]
+
+
+_EVENT = msgspec.json.Decoder(_Event)
 
 
 class _Step(NamedTuple):
@@ -58,8 +71,8 @@ class Share:
         for number, (address, _) in enumerate(agents):
             self._follow(number, address)
         for each in self._queues:
-            threading.Thread(target=self._send, args=(each,), daemon=True).start()
-        threading.Thread(target=self._read, daemon=True).start()
+            threading.Thread(target=_or_die, args=(self._send, each), daemon=True).start()
+        threading.Thread(target=_or_die, args=(self._read,), daemon=True).start()
 
     def run(self, method: str, suffix: str) -> None:
         """Begin with this request for every task, and go on until the events say that all are there."""
@@ -107,10 +120,10 @@ class Share:
                 sock, parser, number = self._streams[descriptor]
                 # Heads and chunk sizes are lines that begin no event field; the parser ignores them.
                 for event in parser.feed(sock.recv(256 * 1024)):
-                    for task, instance in _STATUSES.decode(event.data)["containers"].items():
-                        self._saw(number, task, instance["status"])
+                    for task, instance in _EVENT.decode(event.data).containers.items():
+                        self._saw(number, task, instance.status)
 
-    def _saw(self, number: int, task: str, status: object) -> None:
+    def _saw(self, number: int, task: str, status: str) -> None:
         if status == "created":
             self._put(_Step(number, "POST", f"/api/v0/containers/{task}/start", None))
         elif status == "finished":
@@ -119,6 +132,15 @@ class Share:
             self._left -= 1
             if self._left == 0:
                 self._done.set()
+
+
+def _or_die(work: Callable[..., None], *arguments: object) -> None:
+    """A thread that fails ends the process: the others would wait for ever."""
+    try:
+        work(*arguments)
+    except Exception:  # noqa: BLE001 - whatever it is, it is said, and ends the process
+        traceback.print_exc()
+        os._exit(1)
 
 
 def main() -> None:

@@ -82,17 +82,19 @@ class Client:
         """GET a path given by its segments; parameters that are None are left out."""
         return self._attempt("GET", self._url(*path), query=query)
 
-    def change(self, method: str, *path: str, body: bytes | None = None) -> Answer:
+    def change(
+        self, method: str, *path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """PUT, POST or DELETE, tried again while it is unknown whether it has arrived.
 
         Raises RefusedError for a 4xx, UnreachableError when all attempts failed.
         """
         url, key = self._url(*path), str(uuid.uuid4())
-        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        sent = {**(headers or {}), "Idempotency-Key": key, "Content-Type": "application/json"}
         unknown = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._attempt(method, url, body=body, headers=headers)
+                return self._attempt(method, url, body=body, headers=sent)
             except UnreachableError as error:
                 # Nobody listens, and no earlier attempt got through: no need to wait for that.
                 unknown = unknown or not error.unsent

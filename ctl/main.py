@@ -18,6 +18,7 @@ from ctl.console import console
 from ctl.errors import INTERRUPTED, HarpoonctlError
 from ctl.options import DURATION, FORMATS
 from ctl.session import Output, Session, complain
+from ctl.snapshots import snapshot
 from ctl.views import agents, job, jobs, ps, registry, version
 from ctl.watch import events, logs
 from scheduling.durations import Duration
@@ -61,7 +62,7 @@ def cli(context: click.Context, endpoint: str, output: Output, request_timeout: 
     context.obj = Session(client, output, console(sys.stdout), console(sys.stderr))
 
 
-COMMANDS = (schedule, unschedule, jobs, job, ps, agents, events, logs, registry, version)
+COMMANDS = (schedule, unschedule, jobs, job, ps, agents, events, logs, registry, snapshot, version)
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -20,7 +20,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `prefix` begins its task ids and never changes; `hash` is that of the current config. They differ
     after a change of scale alone, which keeps the tasks. `version` is the registry's at the last change.
-    `adopt`: its tasks may run already on any agent (it was imported), so none is placed before all answered.
+    `adopt`: its tasks may run already on any agent (it was imported or restored), so none is placed before
+    all answered.
     """
 
     prefix: str
@@ -93,8 +94,12 @@ class Desired:
         return self.jobs[prefix] if prefix is not None else None
 
     def versions(self, key: JobKey) -> list[Job]:
-        """All versions of a job, oldest first: none, one, or two while one replaces the other."""
-        return sorted((self.jobs[prefix] for prefix in self.by_key.get(key, ())), key=lambda job: job.version)
+        """All versions of a job, oldest first: none, one, or two while one replaces the other.
+
+        Those that were restored together are equally old, and come by their prefix.
+        """
+        versions = [self.jobs[prefix] for prefix in self.by_key.get(key, ())]
+        return sorted(versions, key=lambda job: (job.version, job.prefix))
 
     def _apply_job(self, prefix: str, job: Job | None) -> None:
         old = self.jobs.get(prefix)

@@ -74,8 +74,6 @@ class Executor:
         self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
         self._in_flight = 0
-        # Until then requests of a dead predecessor may arrive: None before the first full state, 0 after.
-        self._heir_until: float | None = None
         self._forgotten: dict[str, int] = {}
         self._due_at = FOREVER
         # Set when the agent contradicts what the stream said: only its full state settles that.
@@ -94,8 +92,6 @@ class Executor:
             if command.goal == "run" and command.generation == forgotten:
                 continue  # a late double of what was carried out, stopped and forgotten
             record = self._record(command.task)
-            if command.goal == "stop":
-                self._doubt_as_heir(record)
             if record.goal != command.goal:
                 record.retry_at, record.attempts, record.error = 0.0, 0, ""
             record.goal, record.generation = command.goal, command.generation
@@ -109,9 +105,6 @@ class Executor:
         if everything:
             for task in [task for task in self._records if task not in containers]:
                 self._saw(self._records[task], None, now)
-            if self._heir_until is None:
-                self._heir_until = now + DOUBT_SECONDS
-                self._due_by(self._heir_until)
             self._settle_doubts(now)
 
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
@@ -161,11 +154,6 @@ class Executor:
         if now < self._due_at:
             return self._due_at if self._due_at < FOREVER else None
         next_at: float | None = None
-        if self._heir_until:
-            if self._heir_until <= now:
-                self._heir_until = 0.0
-            else:
-                next_at = self._heir_until
         for record in self._records.values():
             if record.deadline is not None and record.phase in PENDING and not record.in_flight:
                 if record.deadline <= now:
@@ -218,7 +206,8 @@ class Executor:
             self._back_off(record, now)
         record.instance = instance if said is not Input.SAW_GONE else None
         if record.phase is not before:
-            self._doubt_as_heir(record)
+            if before is Phase.ABSENT and not record.goal:
+                self._undo(record)
             record.deadline = None
             if record.phase is Phase.RUNNING and record.goal == "run":
                 record.error, record.attempts, record.retry_at = "", 0, 0.0
@@ -226,11 +215,10 @@ class Executor:
             self._touch(record)
         self._drop_if_gone(record)
 
-    def _doubt_as_heir(self, record: _Record) -> None:
-        """What is absent may be made yet by a predecessor's request that is still on its way."""
-        if self._heir_until and record.phase is Phase.ABSENT:
-            record.doubt_until = max(record.doubt_until, self._heir_until)
-            self._due_by(record.doubt_until)
+    def _undo(self, record: _Record) -> None:
+        """What was gone and forgotten is there again: by a late request, of a dead predecessor too."""
+        if record.task in self._forgotten:
+            record.goal, record.generation = "stop", self._forgotten[record.task]
 
     def _settle_doubts(self, now: float) -> None:
         """The full state has come: what was in doubt for long enough is as it says."""

@@ -6,6 +6,7 @@ registry files speak; `scheduling.validation` says which values are right.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, get_args
 
@@ -168,7 +169,7 @@ def unknown_fields(
     raw: Mapping[str, Any], kind: type[msgspec.Struct] = JobConfig, path: str = ""
 ) -> list[str]:
     """Dotted names of fields in `raw` that `kind` does not have; v1 refuses them, v0 ignores them."""
-    known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    known = _fields_of(kind)
     found = []
     for name, value in raw.items():
         if name not in known:
@@ -182,6 +183,12 @@ def unknown_fields(
         elif isinstance(value, Mapping) and (struct := _struct_in(inner)) is not None:
             found += unknown_fields(value, struct, f"{path}{name}.")
     return found
+
+
+@functools.cache
+def _fields_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of a struct with their types, which take long to find out."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:

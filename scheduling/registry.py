@@ -14,9 +14,20 @@ import msgspec
 from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job, Placement
 from scheduling.job import JobConfig, JobKey, encode_hook, task_index, task_prefix
 from scheduling.replica import Changes
+from scheduling.snapshot import (
+    SavedAgent,
+    SavedJob,
+    compare,
+    restored_agent,
+    restored_job,
+    snapshot_problems,
+    summary,
+    take,
+)
 
-Result = Literal["created", "changed", "unchanged", "conflict", "not found", "precondition failed"]
+Result = Literal["created", "changed", "unchanged", "invalid", "conflict", "not found", "precondition failed"]
 FINGERPRINT_DIGITS = 16
+MOST_NAMED = 10
 ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
 
 
@@ -80,7 +91,29 @@ class MarkLost(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None
 
 
-Mutation = ScheduleJob | UnscheduleJob | PutJob | DeleteJob | SyncAgents | WritePlacement | MarkLost
+class RestoreSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Make the jobs exactly those of a snapshot, and the agents again that nothing else brings back.
+
+    Jobs that are there with the same config stay as they are; the others come back to be adopted, with
+    their old prefix, so nothing that runs is started twice. Jobs that are not in it are removed, as by
+    unscheduling them. For agents see `snapshot.compare`. `expected`: the version of the whole registry.
+    """
+
+    jobs: tuple[SavedJob, ...]
+    agents: tuple[SavedAgent, ...]
+    expected: int | None = None
+
+
+Mutation = (
+    ScheduleJob
+    | UnscheduleJob
+    | PutJob
+    | DeleteJob
+    | SyncAgents
+    | WritePlacement
+    | MarkLost
+    | RestoreSnapshot
+)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +142,21 @@ def reused(request_id: str) -> Answer:
     return Answer(result="conflict", message=text)
 
 
-def judge(desired: Desired, mutation: Mutation, version: int) -> tuple[Answer, Changes]:
-    """The answer to one mutation, and the changes that `version`, the next one, brings if it is accepted."""
+def judge(
+    desired: Desired, mutation: Mutation, version: int, at: int | None = None
+) -> tuple[Answer, Changes]:
+    """The answer to one mutation, and the changes that `version`, the next one, brings if it is accepted.
+
+    `at`: the version that `desired` is at, if that is not the one before: others of the same commit have
+    changed it already.
+    """
+    at = version - 1 if at is None else at
+    if isinstance(mutation, RestoreSnapshot) and mutation.expected not in (None, at):
+        text = f"the registry is at version {at}, not {mutation.expected}"
+        return Answer(result="precondition failed", message=text, version=at), {}
     rule: Any = _RULES[type(mutation)]
     answer, changes = rule(desired, mutation, version)
-    return msgspec.structs.replace(answer, version=version if changes else version - 1), changes
+    return msgspec.structs.replace(answer, version=version if changes else at), changes
 
 
 def _schedule(desired: Desired, mutation: ScheduleJob, version: int) -> tuple[Answer, Changes]:
@@ -293,6 +336,25 @@ def _presence(agent: Agent) -> str:
     return "here" if agent.lost_since is None else "lost"
 
 
+def _restore(desired: Desired, mutation: RestoreSnapshot, version: int) -> tuple[Answer, Changes]:
+    wrong = snapshot_problems(mutation)
+    if wrong:
+        more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        return Answer(result="invalid", message="; ".join(map(str, wrong[:MOST_NAMED])) + more), {}
+    difference = compare(take(desired, version - 1, ""), mutation)
+    for old, new in difference.changed:
+        if old.config.container() != new.config.container():
+            text = f"the tasks of {old.prefix} run another config than in the snapshot; unschedule it first"
+            return Answer(result="conflict", message=text, hash=old.hash), {}
+    changes: Changes = {(JOB, job.prefix): None for job in difference.removed}
+    for job in (*difference.added, *(new for _, new in difference.changed)):
+        changes[JOB, job.prefix] = restored_job(job, version)
+    for agent in difference.new_agents:
+        changes[AGENT, agent.name] = restored_agent(agent, version)
+    result: Result = "changed" if changes else "unchanged"
+    return Answer(result=result, message=summary(difference)), changes
+
+
 _RULES: dict[type, Any] = {
     ScheduleJob: _schedule,
     UnscheduleJob: _unschedule,
@@ -301,4 +363,5 @@ _RULES: dict[type, Any] = {
     SyncAgents: _sync_agents,
     WritePlacement: _place,
     MarkLost: _mark_lost,
+    RestoreSnapshot: _restore,
 }

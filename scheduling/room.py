@@ -94,7 +94,7 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
             continue
         if job is not None:
             room.take(need_of(job.config), task)
-        elif there is None or there.phase is not Phase.ABSENT:
+        elif there is None or there.phase is not Phase.ABSENT or there.goal != "stop":
             # Its job is gone and with it how much it needs; until it is seen or proven absent, who knows.
             room.closed = room.closed or "a task of unknown size is being stopped there"
     return room

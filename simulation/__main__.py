@@ -62,7 +62,7 @@ def _many(seeds: range, profile: Profile) -> int:
     print("\n".join(reached(reach)))
     print("\n".join(f"never reached: {line}" for line in missing(reach)))
     took = time.perf_counter() - began
-    print(f"{len(seeds)} seeds, {steps} steps, {checks} checks, {virtual / 3600:.1f} h of virtual time in {took:.0f} s")
+    print(f"{len(seeds)} seeds, {steps} steps, {checks} checks, {virtual / 3600:.1f} h in {took:.0f} s")
     for invariant, failing in failed.items():
         print(f"{len(failing)} seeds break: {invariant} ({', '.join(map(str, failing[:10]))})")
         _tell(failing[0], invariant, profile)
@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="run this one, exactly as before")
     what.add_argument("--seeds", metavar="A..B", help="run all of these, and say what was reached")
-    parser.add_argument("--only", metavar="N,N", help="of a seed's acts, only these (a shrunk run names them)")
+    parser.add_argument(
+        "--only", metavar="N,N", help="of a seed's acts, only these (a shrunk run names them)"
+    )
     parser.add_argument("--agents", type=int, default=0, help="that many agents, instead of 3 to 5")
     parser.add_argument("--steps", type=int, default=0, help="give up after so many steps")
     parser.add_argument("--mutation", default="", help="switch off the protection whose name contains this")

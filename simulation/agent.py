@@ -34,8 +34,10 @@ Reply = tuple[int, str]
 
 
 class Container(msgspec.Struct, kw_only=True):
-    """One container at an agent. `ours`: we have made it; `revived`: back from an old disk, after it was gone;
-    `orphan`: it was not meant to run any more when it came back."""
+    """One container at an agent. `ours`: we have made it.
+
+    `revived`: it is back from an old disk, after it was gone; `orphan`: and was not meant to run any more.
+    """
 
     task: str
     config: ContainerConfig
@@ -46,6 +48,8 @@ class Container(msgspec.Struct, kw_only=True):
     ours: bool = True
     revived: bool = False
     orphan: bool = False
+    # When it was made by a request whose sender was dead by then.
+    late_at: float | None = None
     restarts: int = 0
     exit: ExitStatus = ExitStatus()
     runs: int = 0
@@ -85,7 +89,7 @@ class Agent:
         self.old: dict[str, Container] = {}
         self._clock, self._rng = clock, rng
         # Told of every request that is carried out, before it changes anything.
-        self.on_request: Callable[[Agent, Input, str], None] = lambda _agent, _step, _task: None
+        self.on_request: Callable[[Agent, Input, str, bool], None] = lambda _agent, _step, _task, _dead: None
         self.is_to_run: Callable[[str, str], bool] = lambda _task, _agent: False
         self.on_change: Callable[[Agent, Container, str], None] = lambda _agent, _container, _what: None
 
@@ -130,14 +134,16 @@ class Agent:
 
     # --- requests ---
 
-    def handle(self, step: Input, task: str, body: bytes) -> Reply:
-        """Carry out one request."""
+    def handle(self, step: Input, task: str, body: bytes, *, of_dead: bool = False) -> Reply:
+        """Carry out one request; `of_dead`: its sender has died meanwhile."""
         if self.in_mood("contrary") and self._rng.random() < 0.5:
             return self._rng.choice(((404, "not found"), (409, "already so")))
         if self.in_mood("errors") and self._rng.random() < 0.8:
             return 500, "no luck"
-        self.on_request(self, step, task)
+        self.on_request(self, step, task, of_dead)
         reply = self._carry_out(step, task, body)
+        if of_dead and step is Input.PUT and reply[0] == 201:
+            self.containers[task].late_at = self._clock.now
         if self.in_mood("did-errors") and self._rng.random() < 0.5:
             return 500, "it is done, but I say no"
         return reply
@@ -188,7 +194,9 @@ class Agent:
         slow = self.slow_until > self._clock.now
         return self._rng.uniform(low, high) + (self._rng.uniform(2.0, 20.0) if slow else 0.0)
 
-    def _later(self, container: Container, busy: str, seconds: float, act: Callable[[Container], None]) -> None:
+    def _later(
+        self, container: Container, busy: str, seconds: float, act: Callable[[Container], None]
+    ) -> None:
         """Do something to a container later, unless it is gone or something newer is being done to it."""
         life, container.busy = self.life, busy
 
@@ -291,7 +299,8 @@ class Agent:
         for container in self.containers.values():
             container.fetching, container.busy, container.start_waits = False, "", False
             container.status = container.status or CREATED
-            if keeps == "rebooted" and container.status == RUNNING and container.config.restart != "always":
+            rebooted = keeps == "rebooted" or (keeps == "old" and self._rng.random() < 0.5)
+            if rebooted and container.status == RUNNING and container.config.restart != "always":
                 container.status = FINISHED
         for container in before.values():
             if container.task not in self.containers:
@@ -304,6 +313,4 @@ class Agent:
 
     def remember(self) -> None:
         """Take the copy of the disk that a later crash may come back with."""
-        self.old = {
-            task: msgspec.structs.replace(container) for task, container in self.containers.items()
-        }
+        self.old = {task: msgspec.structs.replace(container) for task, container in self.containers.items()}

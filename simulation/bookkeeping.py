@@ -17,9 +17,7 @@ from simulation.users import Asked
 def acknowledged_is_kept(asked: list[Asked], disk: Disk) -> Violation | None:
     """ "An accepted request (2xx) survives kill -9 of anything at any time"."""
     expected, unsure = _expected(asked)
-    stored = {
-        job.hash: job for key, job in disk.state.items() if key[0] == JOB and isinstance(job, Job)
-    }
+    stored = {job.hash: job for key, job in disk.state.items() if key[0] == JOB and isinstance(job, Job)}
     for name, config in expected.items():
         if _job_of(name) in unsure:
             continue

@@ -22,7 +22,9 @@ class Disk:
         self.full = False
         # The registry dies at its next commit: "before" it or "after" it is on the disk.
         self.cut: str = ""
-        self.on_commit: Callable[[Mapping[Key, Any], dict[str, Answer]], None] = lambda _changes, _answers: None
+        self.on_commit: Callable[[Mapping[Key, Any], dict[str, Answer]], None] = lambda _changes, _answers: (
+            None
+        )
         self.twice: list[str] = []
 
     def commit(self, version: int, changes: Mapping[Key, Any], answers: dict[str, Answer]) -> None:

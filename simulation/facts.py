@@ -46,8 +46,8 @@ class Facts:
         for key, value in changes.items():
             if key[0] == JOB and value is not None:
                 self.configs[key[1]] = value.config
-            elif key[0] == PLACEMENT and value is not None:
-                self.placed.update((key[1], copy.agent) for copy in value.copies)
+            elif key[0] == PLACEMENT:
+                self.placed.update((key[1], copy.agent) for copy in (value.copies if value else ()))
 
     def published(self, actor: Backstage) -> None:
         """Take note of what an actor publishes, after each of its steps."""

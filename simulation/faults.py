@@ -13,7 +13,7 @@ from simulation.agent import Agent
 from simulation.disk import Disk
 from simulation.network import KEEP_ALIVE_SECONDS, Network
 from simulation.reach import Reach
-from simulation.scenario import PATIENCE_SECONDS, Act
+from simulation.scenario import FAULTS, PATIENCE_SECONDS, Act
 from simulation.stage import Backstage, Stage
 from simulation.users import Users
 
@@ -74,7 +74,9 @@ class Faults:
         phases = {record.phase for record in executor._records.values()}
         for act in [act for act in self._aimed if act.aim in phases and act.target in ("", executor.agent)]:
             self._aimed.remove(act)
-            self._stage.clock.after(0.0, partial(self.strike, msgspec.structs.replace(act, aim="")))
+            # Some strike at once, others when the request that began the phase is answered.
+            late = act.number % 2 * act.number / 5000.0
+            self._stage.clock.after(late, partial(self.strike, msgspec.structs.replace(act, aim="")))
 
     def _aim(self, act: Act) -> None:
         self._aimed.append(act)
@@ -129,36 +131,41 @@ class Faults:
     # --- agents and the way to them ---
 
     def _strike_agent(self, act: Act, agent: Agent) -> None:
-        now, until = self._stage.clock.now, self._stage.clock.now + act.seconds
-        if act.kind in _MOODS:
-            agent.moods[_MOODS[act.kind]] = until
-            if act.kind == "agent uses strange words":
-                agent.show_all()
-                self._later(act.seconds + 0.001, agent.show_all)
-            if act.kind == "agent talks rubbish":
-                self._network.break_streams(agent, "the agent sent an event that is none")
-        elif act.kind.startswith("agent crashes, "):
-            self._crash(act, agent)
-        elif act.kind == "disk is copied":
-            agent.remember()
-        elif act.kind == "agent hangs":
-            agent.hung_until = max(agent.hung_until, until)
-            self._later(act.seconds, agent.wake)
-        elif act.kind == "agent is slow":
-            agent.slow_until = until
-        elif act.kind == "task exits":
-            self._exit_a_task(act, agent)
-        elif act.kind == "network is flaky":
-            self._network.flaky_until[agent.name] = until
-        elif act.kind == "connections are reset":
-            self._network.break_streams(agent, "connection reset")
-        elif act.kind == "network is cut":
-            self._network.cut_until[agent.name] = max(until, self._network.cut_until.get(agent.name, now))
-            self._later(KEEP_ALIVE_SECONDS, partial(self._keep_alive_ends, agent))
-        elif act.kind == "agent is removed":
-            self._remove(act, agent)
-        else:
-            raise AssertionError(f"there is no fault {act.kind!r}")
+        until = self._stage.clock.now + act.seconds
+        strikes: dict[str, Callable[[], object]] = {
+            "disk is copied": agent.remember,
+            "agent hangs": lambda: self._hang(act, agent),
+            "agent is slow": lambda: setattr(agent, "slow_until", until),
+            "agent is removed": lambda: self._remove(act, agent),
+            "task exits": lambda: self._exit_a_task(act, agent),
+            "network is flaky": lambda: self._network.flaky_until.update({agent.name: until}),
+            "network is cut": lambda: self._cut(act, agent),
+            "connections are reset": lambda: self._network.break_streams(agent, "connection reset"),
+            **{
+                kind: (lambda: self._crash(act, agent))
+                for kind in FAULTS
+                if kind.startswith("agent crashes, ")
+            },
+            **{kind: (lambda: self._put_in_mood(act, agent)) for kind in _MOODS},
+        }
+        strikes[act.kind]()
+
+    def _put_in_mood(self, act: Act, agent: Agent) -> None:
+        agent.moods[_MOODS[act.kind]] = self._stage.clock.now + act.seconds
+        if act.kind == "agent uses strange words":
+            agent.show_all()
+            self._later(act.seconds + 0.001, agent.show_all)
+        elif act.kind == "agent talks rubbish":
+            self._network.break_streams(agent, "the agent sent an event that is none")
+
+    def _hang(self, act: Act, agent: Agent) -> None:
+        agent.hung_until = max(agent.hung_until, self._stage.clock.now + act.seconds)
+        self._later(act.seconds, agent.wake)
+
+    def _cut(self, act: Act, agent: Agent) -> None:
+        until = self._stage.clock.now + act.seconds
+        self._network.cut_until[agent.name] = max(until, self._network.cut_until.get(agent.name, 0.0))
+        self._later(KEEP_ALIVE_SECONDS, partial(self._keep_alive_ends, agent))
 
     def _crash(self, act: Act, agent: Agent) -> None:
         keeps = {"all kept": "all", "empty": "none", "old disk": "old"}.get(

@@ -163,7 +163,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--delay", default="", metavar="create=1s..3s,…", help="how long things take")
     add("--failures", default="", metavar="start=0.01,…", help="how often they go wrong")
     add("--metrics-seconds", type=float, default=0.0, metavar="S", help="between samples of a task; 0: none")
-    add("--metrics-slots", type=_between(1, 1000), default=1, metavar="K", help="an agent's samples in K parts")
+    add(
+        "--metrics-slots",
+        type=_between(1, 1000),
+        default=1,
+        metavar="K",
+        help="an agent's samples in K parts",
+    )
     add("--mem", type=_between(0, 2**40), default=262_144, metavar="MB", help="of each host")
     add("--cpu", type=float, default=64.0, metavar="CORES", help="of each host")
     add("--storage", type=_between(0, 2**60), default=322_122_547_200, metavar="BYTES", help="of each host")

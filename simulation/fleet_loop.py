@@ -197,9 +197,7 @@ class Connection:
                 if self._reply_delay is not None:
                     self._busy = True
                     world = self._loop.world
-                    world.after(
-                        self._reply_delay.draw(world.rng) or 1e-6, self._late, answer, request.close
-                    )
+                    world.after(self._reply_delay.draw(world.rng) or 1e-6, self._late, answer, request.close)
                     return
                 self.send(answer)
                 if request.close:

@@ -30,7 +30,9 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         # An agent that was removed before it had a placement is nobody's business any more.
         lost = not isinstance(known, Agent) or known.lost_since is not None
         # A copy from an old disk was proven absent before; a command given since can't be taken back.
-        if not lost and not container.revived:
+        # One that a late request has made, and nobody will start, is removed.
+        idle = container.runs == 0 and container.status != RUNNING and facts.copy(task, name) is None
+        if not lost and not container.revived and not idle:
             text = f"{task} is started on {agent} while {name} has a copy ({container.status or 'fetching'})"
             return Violation("runs once", text, (task, agent, name))
     return None
@@ -76,14 +78,16 @@ def leaves_only_when_absent(
         left = {copy.agent for copy in row.copies} if row is not None else set()
         for copy in old.copies:
             container = facts.agents[copy.agent].containers.get(old.task)
-            there = container is not None and not container.revived
+            there = container is not None and not container.revived and container.late_at is None
             if copy.agent not in left and (there or copy.intent == "run"):
                 text = f"the placement of {old.task} on {copy.agent} ({copy.intent}) goes without proof"
                 return Violation("placements go on proof", text, (old.task, copy.agent))
     return None
 
 
-def agents_are_not_overfilled(facts: Facts, before: Mapping[Key, Any], changes: Mapping[Key, Any]) -> Violation | None:
+def agents_are_not_overfilled(
+    facts: Facts, before: Mapping[Key, Any], changes: Mapping[Key, Any]
+) -> Violation | None:
     """ "No agent is given more than it has": judged when a placement is written, except adoptions."""
     given = set()
     for key, row in changes.items():
@@ -117,7 +121,9 @@ def _taken(facts: Facts, name: str) -> list[ContainerConfig]:
     return list(taken.values())
 
 
-def replica_is_true(facts: Facts, who: str, replica: Replica, kinds: frozenset[str] | None) -> Violation | None:
+def replica_is_true(
+    facts: Facts, who: str, replica: Replica, kinds: frozenset[str] | None
+) -> Violation | None:
     """ "Stamped (epoch, version)": a replica that claims a version equals the state at it, but for what it
     keeps of agents that have not answered."""
     state = facts.versions.get(replica.epoch, {}).get(replica.version)
@@ -133,7 +139,7 @@ def replica_is_true(facts: Facts, who: str, replica: Replica, kinds: frozenset[s
         status = replica.state.get((ACTUAL_AGENT, key[1]))
         kept = key not in state and isinstance(status, AgentStatus) and not status.answered
         if not kept:
-            text = f"{who} at version {replica.version} has {replica.state.get(key)} for {key}, not {state.get(key)}"
+            text = f"{who} has {replica.state.get(key)} for {key} at {replica.version}, not {state.get(key)}"
             return Violation("replicas are true", text, key[1:])
     return None
 
@@ -157,4 +163,3 @@ def answers_agree(contradictions: list[str]) -> Violation | None:
 def done_once(twice: list[str]) -> Violation | None:
     """ "The request id is stored with the change": no request is carried out twice."""
     return Violation("requests are done once", f"{twice[0]} was committed again") if twice else None
-

@@ -125,9 +125,8 @@ def _measure_twice(agent: Agent, desired: Desired, actual: Actual) -> Room:
     return room
 
 
-def _measure_only_reports(agent: Agent, desired: Desired, actual: Actual) -> Room:
-    nothing = Desired()
-    return measure(agent, nothing, actual)
+def _measure_only_reports(agent: Agent, _desired: Desired, actual: Actual) -> Room:
+    return measure(agent, Desired(), actual)
 
 
 def _take_any_command(self: StateMachine, message: Commands, _sender: Any) -> None:
@@ -185,8 +184,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         profile=aimed("network", "hangs"),
     ),
     Mutation(
-        name="what a dead state machine sent is doubted",
-        patches=((Executor, "_heir_until", property(lambda _self: 0.0, lambda _self, _until: None)),),
+        name="what was forgotten and comes back is removed",
+        patches=((Executor, "_undo", lambda _self, _record: None),),
         profile=aimed("while it sends", requests=(15, 30)),
     ),
     Mutation(

@@ -18,9 +18,7 @@ from scheduling.container import StateEvent
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
 from simulation.agent import Agent
-from simulation.clock import Clock
 from simulation.stage import Backstage, Stage
-from simulation.trace import Trace
 
 # The design assumes that a request that was not answered reaches the agent within this time or never
 # (unless the agent itself hangs): less than scheduling.executor.DOUBT_SECONDS.
@@ -155,7 +153,9 @@ class EventStream:
             clock.after(network.delay(), lambda: fail("the agent sent an event that is none"))
         else:
             clock.after(network.delay(), lambda: agent.when_awake(partial(self._attach, connection)))
-            clock.after(agent_link.FIRST_EVENT_SECONDS, lambda: None if self._got_state else fail("timed out"))
+            clock.after(
+                agent_link.FIRST_EVENT_SECONDS, lambda: None if self._got_state else fail("timed out")
+            )
             if network.flaky(agent):
                 clock.after(network.rng.uniform(0.01, 3.0), lambda: fail("connection reset"))
 
@@ -272,7 +272,8 @@ class _Exchange:
 
     def _handled(self) -> None:
         agent, network, request = self._senders._agent, self._senders._network, self._request
-        status, text = agent.handle(request.step, request.task, request.body)
+        dead = not self._senders._mailbox.owner.alive
+        status, text = agent.handle(request.step, request.task, request.body, of_dead=dead)
         network.trace.note(
             network.clock.now, agent.name, f"{request.step} {request.task}: {status} {text}",
             agent.name, request.task,
@@ -283,7 +284,9 @@ class _Exchange:
             network.clock.after(network.delay(), lambda: self.ends("unanswered", "BadStatusLine"))
             return
         right = _VERBS[request.step]
-        outcome, error = agent_link._judge(status, right, f"{request.step}: the agent answered {status} {text}")
+        outcome, error = agent_link._judge(
+            status, right, f"{request.step}: the agent answered {status} {text}"
+        )
         late = network.rng.uniform(3.0, 20.0) if agent.slow_until > network.clock.now else 0.0
         network.clock.after(network.delay() + late, lambda: self.ends(outcome, error))
 

@@ -90,7 +90,8 @@ ON_ACTORS = {
     "scheduler is killed": 2.0, "scheduler dies in a step": 1.0, "scheduler hangs": 1.0,
     "scheduler dies with late messages": 1.0, "transformer dies with late messages": 1.0,
     "transformer is killed": 1.5, "transformer dies in a step": 1.0, "transformer hangs": 1.0,
-    "shepherd is killed": 1.0, "shepherd hangs": 1.0, "shepherd dies with late messages": 0.7, "flock is killed": 1.5, "flock hangs": 1.0,
+    "shepherd is killed": 1.0, "shepherd hangs": 1.0, "shepherd dies with late messages": 0.7,
+    "flock is killed": 1.5, "flock hangs": 1.0,
     "flock dies with late messages": 0.5, "registry dies with late messages": 0.7,
     "discovery is killed": 0.3, "supervisor is killed": 1.0, "supervisor hangs": 0.3,
 }  # fmt: skip
@@ -158,6 +159,24 @@ def _request(rng: Random, profile: Profile) -> Act:
     return Act(at, kind, rng.choice(JOB_NAMES), 0.0, rng.randrange(1000))
 
 
+def _prepared(rng: Random, at: float, aim: str, agent: str) -> list[Act]:
+    """What helps a container to be in this phase soon after."""
+    job = rng.choice(JOB_NAMES)
+    soon = at + rng.uniform(0.0, 2.0)
+    if aim == Phase.UNCLEAR:
+        return [Act(at, "agent uses strange words", agent, 8.0)]
+    if aim == Phase.CREATED:
+        return [
+            Act(at, "agent answers 500", agent, 8.0),
+            Act(soon, "schedule", job, 0.0, rng.randrange(1000)),
+        ]
+    if aim in (Phase.STOPPING, Phase.DELETING, Phase.ENDED):
+        return [Act(soon, "delete", job)]
+    if aim in (Phase.CREATING, Phase.STARTING):
+        return [Act(soon, "schedule", job, 0.0, rng.randrange(1000))]
+    return []
+
+
 def _fault(rng: Random, profile: Profile, names: list[str], kind: str, aim: str) -> list[Act]:
     weights = profile.weights or FAULTS
     at = rng.uniform(2.0, profile.chaos_seconds - (PATIENCE_SECONDS if aim else 0.0))
@@ -165,14 +184,21 @@ def _fault(rng: Random, profile: Profile, names: list[str], kind: str, aim: str)
     low, high = (profile.lasts or _LASTS).get(kind, (0.5, 8.0))
     seconds = round(low + (high - low) * rng.random() ** 2, 3)
     acts = [Act(at, kind, target, seconds, rng.randrange(1000), aim)]
+    if aim:
+        acts += _prepared(rng, at, aim, target or rng.choice(names))
     if kind == "agent crashes, old disk":
-        acts.append(Act(max(0.5, at - rng.uniform(3.0, 25.0)), "disk is copied", target))
+        copied_at = max(0.5, at - rng.uniform(3.0, 25.0))
+        acts.append(Act(copied_at, "disk is copied", target))
+        if aim == Phase.CREATING:
+            # What ran when the disk was copied is gone and being made again when the old disk is back.
+            acts.append(Act(at - 1.0, "agent crashes, empty", target, 0.5))
+            acts += [
+                Act(copied_at - 0.3, "task exits", target, 0.0, number) for number in range(rng.randrange(4))
+            ]
     if rng.random() < 0.25:
         # Troubles come in pairs: another one close by.
         other = rng.choices(list(weights), list(weights.values()))[0]
         where = target or rng.choice(names)
-        acts.append(
-            Act(min(at + rng.uniform(0.0, 3.0), profile.chaos_seconds), other, where if other in ON_AGENTS else "", seconds,
-                rng.randrange(1000))
-        )  # fmt: skip
+        when = min(at + rng.uniform(0.0, 3.0), profile.chaos_seconds)
+        acts.append(Act(when, other, where if other in ON_AGENTS else "", seconds, rng.randrange(1000)))
     return acts

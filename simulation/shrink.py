@@ -25,9 +25,7 @@ def shrink(seed: int, invariant: str, profile: Profile = USUAL) -> list[int]:
     return _minimal(everything, fails, lambda: runs >= MOST_RUNS)
 
 
-def _minimal(
-    acts: list[int], fails: Callable[[list[int]], bool], enough: Callable[[], bool]
-) -> list[int]:
+def _minimal(acts: list[int], fails: Callable[[list[int]], bool], enough: Callable[[], bool]) -> list[int]:
     """Drop ever smaller chunks for as long as it still fails."""
     chunk = max(1, len(acts) // 2)
     while True:

@@ -57,6 +57,7 @@ class Backstage:
         self.stage = stage
         self.address = address
         self.serial = stage.next_serial()
+        self.made_at = stage.clock.now
         self.parent = parent
         self.kind = kind.__name__
         self.alive = True
@@ -118,7 +119,9 @@ class Stage:
         self.before_step: Callable[[Backstage, Any, Any], None] = lambda _actor, _message, _sender: None
         self.on_end: Callable[[Backstage], None] = lambda _actor: None
         self.on_bug: Callable[[Backstage, str], None] = lambda _actor, _reason: None
-        self.on_send: Callable[[Backstage | None, Address, Any], None] = lambda _sender, _target, _message: None
+        self.on_send: Callable[[Backstage | None, Address, Any], None] = lambda _sender, _target, _message: (
+            None
+        )
         # Addresses of what is not an actor: the launcher and the users.
         self.outsiders: dict[Address, Callable[[Any, Address], None]] = {}
         self._reuse_ports = reuse_ports

@@ -10,7 +10,7 @@ from actors.messages import Begin
 from actors.supervisor import Supervisor
 from config.settings import load_settings
 from scheduling.desired import JOB, Desired
-from scheduling.registry import AgentSpec, ScheduleJob, judge
+from scheduling.registry import ScheduleJob, judge
 from simulation.agent import Agent, Container
 from simulation.clock import BEGIN_SECONDS, Clock
 from simulation.disk import Disk, store_on
@@ -121,7 +121,9 @@ class World:
                 calm_since, requests = self.clock.now, self.network.requests
             elif self.clock.now - calm_since >= CALM_SECONDS:
                 return None
-        wrong = next(unfinished(self.facts, self.users, self.stage), ("requests are sent again and again", ()))
+        wrong = next(
+            unfinished(self.facts, self.users, self.stage), ("requests are sent again and again", ())
+        )
         return Violation("actual becomes desired", wrong[0], wrong[1])
 
     # --- the beginning ---

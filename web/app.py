@@ -12,7 +12,7 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from web import health, v0, v1_agents, v1_jobs, v1_tasks
+from web import health, v0, v1_agents, v1_jobs, v1_snapshot, v1_tasks
 from web import logs as task_logs
 from web.agent_logs import AgentLogs
 from web.cluster import Cluster
@@ -45,6 +45,7 @@ def create_app(
     v1_jobs.add_routes(app, cluster, encoded)
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
+    v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     app.add_route("/api/v1/events", Events(state, hub))
     app.add_route("/api/v1/version", health.Version(version()))

@@ -31,20 +31,20 @@ _KINDS = {
 }
 
 
-async def read_body(req: falcon.asgi.Request) -> bytes:
-    """The whole body. Raises 413 when it is larger than a body may be, 408 when it does not come."""
+async def read_body(req: falcon.asgi.Request, largest_bytes: int = limits.LARGEST_BODY_BYTES) -> bytes:
+    """The whole body. Raises 413 when it is larger than `largest_bytes`, 408 when it does not come."""
     length = req.content_length
-    too_large = length is not None and length > limits.LARGEST_BODY_BYTES
+    too_large = length is not None and length > largest_bytes
     if too_large and (req.get_header("Expect") or (length or 0) > limits.LARGEST_DRAINED_BYTES):
         # The client waits for our word before it sends, or it is hopeless to wait for all of it.
-        raise _too_large(length)
+        raise _too_large(length, largest_bytes)
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.DRAIN_SECONDS if too_large else limits.BODY_SECONDS):
             async for chunk in req.stream:
                 size += len(chunk)
-                if size <= limits.LARGEST_BODY_BYTES:
+                if size <= largest_bytes:
                     chunks.append(chunk)
                 elif size > limits.LARGEST_DRAINED_BYTES:
                     break
@@ -53,14 +53,14 @@ async def read_body(req: falcon.asgi.Request) -> bytes:
                     chunks.clear()
     except TimeoutError:
         raise HttpProblem(408, f"the body did not come within {limits.BODY_SECONDS:g} s") from None
-    if size > limits.LARGEST_BODY_BYTES:
-        raise _too_large(length)
+    if size > largest_bytes:
+        raise _too_large(length, largest_bytes)
     return b"".join(chunks)
 
 
-def _too_large(length: int | None) -> HttpProblem:
-    size = f"{length} bytes" if length is not None else f"more than {limits.LARGEST_BODY_BYTES} bytes"
-    return HttpProblem(413, f"the body is {size}; at most {limits.LARGEST_BODY_BYTES} are accepted")
+def _too_large(length: int | None, largest_bytes: int) -> HttpProblem:
+    size = f"{length} bytes" if length is not None else f"more than {largest_bytes} bytes"
+    return HttpProblem(413, f"the body is {size}; at most {largest_bytes} are accepted")
 
 
 def parse_object(body: bytes, *, strict: bool) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def decode_job(raw: dict[str, Any], *, strict: bool) -> JobConfig:
         if strict:
             unknown = unknown_fields(raw)
             if unknown:
-                raise invalid([_unknown(raw, name) for name in unknown])
+                raise invalid([unknown_problem(raw, name) for name in unknown])
         else:
             raw = {name: value for name, value in raw.items() if value is not None}
         config = msgspec.convert(raw, JobConfig, dec_hook=decode_hook)
@@ -129,7 +129,7 @@ def type_problem(message: str, raw: Any) -> Problem:
 
 def _find(raw: Any, path: str, got: str | None) -> tuple[str, Any]:
     names, value = _follow(raw, path, got)
-    return names or "the body", _quotable(value)
+    return names or "the body", quotable(value)
 
 
 def _follow(raw: Any, path: str, got: str | None) -> tuple[str, Any]:
@@ -150,18 +150,19 @@ def _follow(raw: Any, path: str, got: str | None) -> tuple[str, Any]:
     return "".join(names).lstrip("."), value
 
 
-def _unknown(raw: dict[str, Any], field: str) -> Problem:
+def unknown_problem(raw: dict[str, Any], field: str) -> Problem:
+    """The problem of a field that is not known, as `unknown_fields` names it."""
     owner: Any = raw
     name = field
-    if field not in raw:
-        # Only known fields have fields, so the first dot ends the owner's name.
-        parent, _, name = field.partition(".")
-        owner = _follow(raw, f".{parent}", None)[1]
+    # Only known fields have fields; a name that is not known may hold dots of its own.
+    while isinstance(owner, dict) and name not in owner and "." in name:
+        parent, _, name = name.partition(".")
+        owner = _follow(owner, f".{parent}", None)[1]
     value = owner.get(name) if isinstance(owner, dict) else None
-    return Problem(field, _quotable(value), "there is no such field; remove it, or see /openapi.json")
+    return Problem(field, quotable(value), "there is no such field; remove it, or see /openapi.json")
 
 
-def _quotable(value: Any) -> Any:
+def quotable(value: Any) -> Any:
     """Collections are quoted as a short text, so that nothing deep or long is carried along."""
     return _shown(value) if isinstance(value, dict | list) else value
 
@@ -196,7 +197,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise invalid([Problem(name, _quotable(value), "it is given twice; give it once")])
+            raise invalid([Problem(name, quotable(value), "it is given twice; give it once")])
         found[name] = value
     return found
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 LARGEST_BODY_BYTES = 1024 * 1024
 LARGEST_DRAINED_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 10.0
+# A snapshot to restore is larger than other bodies; beyond this, 413 and the connection is closed.
+LARGEST_SNAPSHOT_BYTES = 64 * 1024 * 1024
+# Snapshots that a worker takes in at a time; one more is answered with 503.
+MOST_RESTORES = 1
 # How long a client may take to send its body, before 408.
 BODY_SECONDS = 30.0
 # Problems that one reply names; the rest is counted.

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import inspect
 
 from scheduling.job import JobConfig
+from scheduling.snapshot import Snapshot
 from web.encoded import JSON
 from web.pages import Page, send_page
-from web.shapes import AgentView, ChangeReply, JobView, ProblemView, TaskView
+from web.shapes import AgentView, ChangeReply, JobView, ProblemView, RestoreReply, TaskView
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,23 @@ OPERATIONS = (
         headers=(("Last-Event-ID", "Go on from this event, if it is still known."),),
         errors=(503,),
     ),
+    Operation(
+        method="get",
+        path="/api/v1/snapshot",
+        text="All jobs and agents, to keep as a backup. The ETag is the version of the registry.",
+        reply="Snapshot",
+        query=_WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="put",
+        path="/api/v1/snapshot",
+        text="Make the jobs exactly those of a snapshot. What runs already is adopted, not started again.",
+        reply="RestoreReply",
+        body="Snapshot",
+        headers=(*_WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
+        errors=(400, 409, 412, 413, 503),
+    ),
     Operation(method="get", path="/api/v1/version", text="Which version of the scheduler this is."),
     Operation(
         method="put", path="/api/v0/schedule", text=f"Run a config, {_V0}.", status=202, body="JobConfig"
@@ -169,9 +187,11 @@ def description(version: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    shapes = (JobView, TaskView, AgentView, ChangeReply, ProblemView)
+    shapes = (JobView, TaskView, AgentView, ChangeReply, RestoreReply, ProblemView)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     schemas["JobConfig"] = _schema(inspect.type_info(JobConfig))
+    schemas["Snapshot"] = _schema(inspect.type_info(Snapshot))
+    schemas["Snapshot"]["properties"]["jobs"]["items"]["properties"]["config"] = _reference("JobConfig")
     # The config travels as bytes that are encoded already; a single job comes with its tasks.
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
     schemas["JobView"]["properties"]["tasks"] = {"type": "array", "items": _reference("TaskView")}
@@ -183,7 +203,7 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
     if isinstance(kind, inspect.StructType):
         fields = {field.encode_name: _schema(field.type) for field in kind.fields}
         return {"type": "object", "properties": fields, "additionalProperties": False}
-    if isinstance(kind, inspect.ListType):
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
         return {"type": "array", "items": _schema(kind.item_type)}
     if isinstance(kind, inspect.DictType):
         return {"type": "object", "additionalProperties": _schema(kind.value_type)}

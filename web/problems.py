@@ -27,6 +27,7 @@ STATUSES: dict[Result, int] = {
     "created": 201,
     "changed": 200,
     "unchanged": 200,
+    "invalid": 400,
     "conflict": 409,
     "not found": 404,
     "precondition failed": 412,

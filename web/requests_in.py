@@ -65,7 +65,7 @@ def _version(etag: str) -> int:
     quoted = len(etag) > 2 and etag[0] == etag[-1] == '"'
     if not quoted or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         raise HttpProblem(
-            400, f'If-Match is {etag[: limits.LONGEST_SHOWN]!r}; it must be an ETag of a job, like "42", or *'
+            400, f'If-Match is {etag[: limits.LONGEST_SHOWN]!r}; it must be an ETag, like "42", or *'
         )
     return int(digits)
 

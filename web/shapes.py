@@ -127,6 +127,14 @@ class ChangeReply(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class RestoreReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a snapshot; `version` is the registry's at which it holds."""
+
+    result: Literal["changed", "unchanged"]
+    message: str
+    version: int
+
+
 class ErrorView(msgspec.Struct, frozen=True, kw_only=True):
     """One thing wrong in a body."""
 

@@ -357,7 +357,7 @@ def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path) -
     path.write_bytes(b"this is not a database " * 100)
     text = refusal(tmp_path)
     assert text.startswith(f"the registry file {path} can't be used (file is not a database); ")
-    assert "restore a copy" in text
+    assert "move it away, start without it, then `harpoonctl snapshot restore FILE`" in text
     assert path.read_bytes().startswith(b"this is not"), "it is left as it was"
 
 
@@ -398,7 +398,9 @@ def test_a_file_with_broken_rows_is_refused(tmp_path: Path, damage: str) -> None
     connection.execute(damage)
     connection.commit()
     connection.close()
-    assert str(path) in refusal(tmp_path)
+    text = refusal(tmp_path)
+    assert str(path) in text
+    assert "snapshot restore" in text or "no such table" in text
 
 
 def test_a_directory_that_is_not_there_or_no_directory_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from scheduling.transformer import Transformer
 
 _PROOF = {Input.PUT: "created", Input.START: "running", Input.STOP: "finished", Input.DELETE: "deleted"}
 _ROUNDS = 100
+LONG_SECONDS = 3600.0
 
 
 class Story:
@@ -65,6 +66,9 @@ class Story:
         self.desire({(AGENT, name): agent(name)})
         self.sizes[name] = resources(int(mem), float(cpu))
         self.machine_made_anew(name)
+        # Its state machine has been at work for long: no request of a predecessor can be on its way.
+        self.machines[name].saw({}, everything=True, now=self.now - LONG_SECONDS)
+        self.machines[name].tick(self.now)
 
     def schedule(self, job: str, scale: str = "1", mem: str = "64", port: str = "0", adopt: str = "") -> None:
         """A user schedules a job; with adopt=yes it comes from an old registry file."""
