@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from thespian.actors import ActorTypeDispatcher, WakeupMessage
+from thespian.actors import ActorExitRequest, ActorTypeDispatcher, WakeupMessage
 
 from actors.lifeline import tie_to_parent
 from actors.log import make_logger
@@ -83,6 +83,7 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         self.publisher = Publisher(epoch=uuid4().hex)
         self._addresses: dict[str, Any] = {}
         self._early: list[tuple[Any, Any]] = []
+        self.failed = False
         self._wake_generation = 0
         self._wake_at: float | None = None
 
@@ -109,10 +110,12 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
     def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Handle one message, then settle and broadcast. A bug ends the actor, loudly."""
         try:
-            for early, its_sender in self._after_wiring(message, sender):
-                super().receiveMessage(early, its_sender)
+            for each, its_sender in self._after_wiring(message, sender):
+                if not self.failed or isinstance(each, ActorExitRequest):
+                    super().receiveMessage(each, its_sender)
+            if not self.failed:
                 self.settle()
-            self.flush()
+                self.flush()
         except Exception:
             self.log.critical(
                 "ends because of a bug, while handling %s", type(message).__name__, exc_info=True
@@ -123,6 +126,8 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
     def _after_wiring(self, message: Any, sender: Any) -> list[tuple[Any, Any]]:
         """The messages to handle now. A peer that was wired first may write before our own `Wire` comes,
         since order is only kept per sender: what it wrote is handled right after."""
+        if self.failed and not isinstance(message, ActorExitRequest):
+            return []
         if self.settings is None and isinstance(message, NEEDS_WIRING):
             if len(self._early) < EARLY_MESSAGES:
                 self._early.append((message, sender))
@@ -141,7 +146,10 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
             try:
                 self.begin()
             except CannotStartError as error:
+                self.failed = True
                 self.send(sender, Wired(name=self.name, pid=os.getpid(), error=str(error)))
+                # Its successor may fare better: what is in the way may be a predecessor that is just dying.
+                self.send(self.myAddress, ActorExitRequest())
                 return
             if self.tick_seconds is not None:
                 self.wake_within(self.tick_seconds)

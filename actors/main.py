@@ -32,7 +32,13 @@ _OPTIONS = (
         "--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings."
     ),
     click.option("--actor-port", type=int, metavar="N", help="The actor system's port; 0: any."),
-    click.option("--import", "import_file", metavar="FILE", type=click.Path(path_type=Path)),
+    click.option(
+        "--import",
+        "import_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A registry file of the first harpoon-scheduler to take over.",
+    ),
 )
 
 
@@ -129,7 +135,8 @@ def _check_store(data: Path, jobs: list[Any]) -> None:
         store.load()
         if jobs:
             count = import_jobs(store, jobs)
-            click.echo(f"imported {count} of {len(jobs)} jobs; the others are scheduled already", err=True)
+            known = f"; {len(jobs) - count} were there already" if count < len(jobs) else ""
+            click.echo(f"imported {count} of {len(jobs)} jobs{known}", err=True)
     finally:
         store.close()
 

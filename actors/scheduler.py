@@ -7,9 +7,12 @@ from random import Random
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import msgspec
+
 from actors.base import HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
 from scheduling import placement
+from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler as Rule
 from scheduling.scheduler import Write
@@ -92,5 +95,9 @@ class Scheduler(HarpoonActor):
         self._sent, self._queued = tuple(self._queued[:WRITES_A_BATCH]), self._queued[WRITES_A_BATCH:]
         self._batch = uuid4().hex
         self._sent_at = time.monotonic()
-        mutations = tuple(("", write) for write in self._sent)
+        seen = self.followed["desired"].replica.version
+        mutations = tuple(
+            ("", msgspec.structs.replace(write, seen=seen) if isinstance(write, WritePlacement) else write)
+            for write in self._sent
+        )
         self.send(self.peers["registry"], Mutate(batch=self._batch, mutations=mutations))

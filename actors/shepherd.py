@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any, ClassVar
 
 from thespian.actors import ActorExitRequest, ChildActorExited
@@ -33,9 +34,16 @@ class Shepherd(HarpoonActor):
 
     def changed(self, topic: Topic, changes: Changes) -> None:
         """Agents came, went or moved: assign them to flocks."""
+        known: Changes = {}
         for (_, name), agent in changes.items():
             flock = self.flock_of.get(name)
+            if agent is not None and (AGENT, name) not in self.publisher.state:
+                # Known from the first broadcast on: one that is left out would count as gone, not as unknown.
+                known[AGENT, name] = AgentStatus(
+                    name=name, endpoint=agent.endpoint, link="connecting", answered=False, since=time.time()
+                )
             if agent is None and flock is not None:
+                known[AGENT, name] = None
                 del self.flock_of[name]
                 del self.members[flock][name]
                 self._reassign.add(flock)
@@ -45,6 +53,12 @@ class Shepherd(HarpoonActor):
                     self.flock_of[name] = flock
                     self.members[flock][name] = agent.endpoint
                     self._reassign.add(flock)
+        self.publisher.publish(known)
+
+    def flush(self) -> None:
+        """Nothing is broadcast before the agents are known."""
+        if self.followed["desired"].known:
+            super().flush()
 
     def settle(self) -> None:
         """Tell the flocks whose agents changed."""

@@ -9,6 +9,7 @@ forked actors inherit it. What a signature does not do (hide, or stop replays) i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -66,15 +67,8 @@ def load_secret(path: Path) -> bytes:
 
     Raises OSError, or ValueError when the file is readable by others or too short.
     """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        _make_secret(path)
     if path.stat().st_mode & 0o077:
         raise ValueError(f"the secret {path} is readable by others; chmod 600 it")
     secret = path.read_text().strip()
@@ -83,6 +77,20 @@ def load_secret(path: Path) -> bytes:
             f"the secret {path} has {len(secret)} characters; it must have {SECRET_BYTES} or more"
         )
     return secret.encode()
+
+
+def _make_secret(path: Path) -> None:
+    """Write it beside and link it into place: whole or not at all, and the first of two writers wins."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(beside)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def secure(secret: bytes, address: str, log_file: Path) -> None:

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 import requests
+from urllib3.exceptions import HTTPError
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 30
 _CHUNK_BYTES = 256 * 1024
@@ -111,8 +112,10 @@ def _http_chunks(url: str) -> Iterator[bytes]:
         with requests.get(url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as response:
             if response.status_code != 200:
                 raise ArtifactError(f"the server answered {response.status_code} {response.reason}")
-            yield from response.iter_content(_CHUNK_BYTES)
-    except requests.RequestException as error:
+            # What has come, not a whole chunk: from a slow server that would take for ever to cancel.
+            while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+                yield chunk
+    except (requests.RequestException, HTTPError) as error:
         raise ArtifactError(f"download failed: {error}") from error
 
 

@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -27,7 +29,9 @@ from agent.store import Store
 from agent.task import StartError, Task, make_storage, prepare
 from scheduling.container import ExitStatus, Metrics
 
+# From one host at a time; past the most hosts, the rest share the turns of the first.
 _MOST_FETCHES = 4
+_MOST_HOSTS = 64
 _TOO_EARLY_SECONDS = 0.01
 _LOG = logging.getLogger(__name__)
 
@@ -44,20 +48,30 @@ class Lives:
         self._logs = logs
         self._on_gone = on_gone
         self._background = Background()
-        self._fetch_slots = asyncio.Semaphore(_MOST_FETCHES)
+        self._fetch_slots: dict[str, asyncio.Semaphore] = {}
         self._unsaved: set[Container] = set()
 
     def fetch(self, container: Container) -> None:
         """Fetch, unpack and put in place a container's artifact; then it is created, or gone."""
         self._background.start(self._fetch(container))
 
+    def _slot(self, url: str) -> AbstractAsyncContextManager[Any]:
+        """A turn to fetch from the host of a URL: one that is slow holds up only what comes from there."""
+        if not url:
+            return nullcontext()
+        host = urlsplit(url).netloc
+        if host not in self._fetch_slots and len(self._fetch_slots) >= _MOST_HOSTS:
+            host = next(iter(self._fetch_slots))
+        return self._fetch_slots.setdefault(host, asyncio.Semaphore(_MOST_FETCHES))
+
     async def _fetch(self, container: Container) -> None:
         err = ""
         try:
             staging = self._store.staging()
             try:
-                async with self._fetch_slots:
-                    await in_daemon_thread(partial(_fetch_into, container, staging))
+                async with self._slot(container.config.artifact_url):
+                    if not container.cancelled.is_set():
+                        await in_daemon_thread(partial(_fetch_into, container, staging))
                 if not container.cancelled.is_set():
                     self._store.place(staging, container.id)
             finally:

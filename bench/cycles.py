@@ -9,7 +9,7 @@ import msgspec
 
 from bench import jobs
 from bench.programs import BenchError, Fleet, Scheduler
-from bench.usage import TreeUsage, cpu_seconds, spent
+from bench.usage import TreeUsage, busy_seconds, cpu_seconds, spent
 
 _PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
@@ -17,12 +17,13 @@ _LONGEST_PAUSE_SECONDS = 0.05
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """One way, schedule or unschedule. `seconds`: from the first request sent until the API says so;
-    `agents_seconds`: until it was so on the agents; CPU in seconds."""
+    `agents_seconds`: until it was so on the agents; CPU in seconds, `others_cpu` that of all that is not measured."""
 
     seconds: float
     agents_seconds: float
     scheduler_cpu: float
     fleet_cpu: float
+    others_cpu: float
     scheduler_cpu_by_kind: dict[str, float]
     requests: int
     events: int
@@ -95,20 +96,28 @@ def _phase(
     timeout_seconds: float,
 ) -> Phase:
     stats_before, cpu_before = fleet.stats(), usage.cpu_by_kind()
-    fleet_before = cpu_seconds(fleet.program.pid)
+    fleet_before, own_before, busy_before = (
+        cpu_seconds(fleet.program.pid),
+        time.process_time(),
+        busy_seconds(),
+    )
     started = time.perf_counter()
     send()
     _wait(lambda: done(fleet.stats()), started, timeout_seconds, fleet)
     agents_seconds = time.perf_counter() - started
     _wait(shown, started, timeout_seconds, fleet)
     seconds = time.perf_counter() - started
-    stats_after = fleet.stats()
+    busy = busy_seconds() - busy_before
     by_kind = spent(cpu_before, usage.cpu_by_kind())
+    fleet_cpu = cpu_seconds(fleet.program.pid) - fleet_before
+    own = time.process_time() - own_before
+    stats_after = fleet.stats()
     return Phase(
         seconds=seconds,
         agents_seconds=agents_seconds,
         scheduler_cpu=sum(by_kind.values()),
-        fleet_cpu=cpu_seconds(fleet.program.pid) - fleet_before,
+        fleet_cpu=fleet_cpu,
+        others_cpu=max(busy - fleet_cpu - own - sum(by_kind.values()), 0.0),
         scheduler_cpu_by_kind=by_kind,
         requests=int(stats_after["requests"] - stats_before["requests"]),
         events=int(stats_after["events"] - stats_before["events"]),

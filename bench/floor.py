@@ -31,14 +31,6 @@ IN_FLIGHT = 4
 _TIMEOUT_SECONDS = 120.0
 
 
-class FloorTime(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one way took, and what it cost the processes of the floor and the fleet."""
-
-    seconds: float
-    client_cpu: float
-    fleet_cpu: float
-
-
 class _Instance(msgspec.Struct):
     status: str
 
@@ -159,7 +151,9 @@ class Floor:
     """The processes of the floor, ready to run."""
 
     def __init__(self, addresses: list[str], tasks: int, body: bytes) -> None:
-        names = [[f"floor-{task}" for task in range(each, tasks, len(addresses))] for each in range(len(addresses))]
+        names = [
+            [f"floor-{task}" for task in range(each, tasks, len(addresses))] for each in range(len(addresses))
+        ]
         agents = list(zip(addresses, names, strict=True))
         self._processes: list[subprocess.Popen[str]] = []
         try:

@@ -33,7 +33,7 @@ def config(name: str, scale: int, *, restart: str = "no", cpu_cores: float = 0.1
         env={"A": "a<b>&c", "B": "2"},
         command=Command(working_dir="/", exec=["./web", "-listen=$PORT_HTTP"]),
         resources=Resources(mem=64, cpu=cpu_cores, fd=32768),
-        storage=Storage(tmp={"/tmp": -1}, volumes={}),  # noqa: S108 - a path in the task
+        storage=Storage(tmp={"/tmp": -1}, volumes={}),
         grace=Grace(startup=Duration.parse("3s"), shutdown=Duration.parse("1.5s")),
         restart=restart,
     )

@@ -139,11 +139,13 @@ class Scheduler:
 
     def __init__(self, program: Program, agents: int) -> None:
         self.program = program
+        started = time.perf_counter()
         url = wait_for(lambda: program.said("listening on http://"), "the scheduler listens", START_SECONDS)
         self.client = Client(url)
         wait_for(
             lambda: self._connected() >= agents, f"{agents} agents are connected", START_SECONDS * 2, 0.25
         )
+        self.start_seconds = time.perf_counter() - started
 
     def _connected(self) -> int:
         agents = self.client.get_json("/api/v1/agents")["agents"]

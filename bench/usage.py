@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -33,6 +34,14 @@ def cpu_seconds(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:
         return 0.0
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processes of the machine have used; what others use makes figures worse."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    )
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 class TreeUsage:
@@ -72,29 +81,33 @@ def spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
 
 
 def kind(pid: int) -> str:
-    """What sort of process this is, by its title."""
+    """What sort of process of the scheduler this is, by its title."""
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
     except OSError:
         return "gone"
-    words = line.split()
-    for word in words:
-        name = word.rpartition(".")[2]
-        if name in _ACTORS:
-            return _ACTORS[name]
-    if "web.server" in words or "gunicorn:" in words or "harpoon-web" in line:
-        return "web"
-    if "MultiProcAdmin" in line:
-        return "admin"
-    if "logger" in line.lower():
-        return "logger"
-    return "launcher" if "actors.main" in words else (words[0] if words else "gone")
+    for beginning, name in _KINDS.items():
+        if beginning in title:
+            return name
+    return "other" if title else "gone"
 
 
-_ACTORS = {
-    name: name.lower()
-    for name in ("Supervisor", "Registry", "Scheduler", "Transformer", "Shepherd", "Discovery")
-} | {"Flock": "flocks", "StateMachine": "state machines"}
+# Thespian's actors are titled by their class, gunicorn's processes by their role.
+_KINDS = {
+    "StateMachine ": "state machines",
+    "Flock ": "flocks",
+    "Supervisor ": "supervisor",
+    "Registry ": "registry",
+    "Scheduler ": "scheduler",
+    "Transformer ": "transformer",
+    "Shepherd ": "shepherd",
+    "Discovery ": "discovery",
+    "MultiProcAdmin ": "admin",
+    "logger ": "logger",
+    "harpoon-web": "web",
+    "web.server": "web",
+    "actors.main": "launcher",
+}
 
 
 def _tree(pid: int) -> list[int]:

@@ -58,6 +58,7 @@ class _Record(msgspec.Struct, kw_only=True):
     in_flight: bool = False
     gone_overlooked: bool = False
     deadline: float | None = None
+    doubted: Input | None = None
     doubt_until: float = 0.0
     attempts: int = 0
     retry_at: float = 0.0
@@ -117,7 +118,7 @@ class Executor:
         if record.deadline is not None:
             self._due_by(record.deadline)
         if outcome == "unanswered" and step in DOUBTED:
-            record.doubt_until = now + DOUBT_SECONDS
+            record.doubted, record.doubt_until = step, now + DOUBT_SECONDS
             self._due_by(record.doubt_until)
         if outcome == "contradicted" or (outcome == "accepted" and record.gone_overlooked):
             self.contradicted = True
@@ -201,6 +202,8 @@ class Executor:
             record.gone_overlooked = True
             return
         record.phase = advance(before, said)
+        if said is not Input.SAW_GONE and record.doubted is Input.PUT:
+            record.doubt_until = 0.0  # what was in doubt has arrived
         if said is Input.SAW_GONE and before is Phase.CREATING:
             record.error = (instance.process_state.err if instance else "") or "the agent has dropped it"
             self._back_off(record, now)
@@ -232,7 +235,11 @@ class Executor:
 
     def _failed(self, record: _Record, how: Input, now: float) -> None:
         """A request was refused, or nothing proved it in time: go back, and try again later."""
+        deleting = record.phase is Phase.DELETING
         record.phase = advance(record.phase, how)
+        if deleting and record.instance is not None:
+            # It may have been deleted from any phase: it is where it was last seen.
+            record.phase = advance(Phase.UNCLEAR, seen(record.instance.status))
         record.deadline = None
         self.contradicted |= record.attempts > 0
         self._back_off(record, now)
@@ -245,13 +252,15 @@ class Executor:
 
     def _forget(self, command: Command) -> None:
         record = self._records.get(command.task)
-        self._forgotten.pop(command.task, None)
+        known = self._forgotten.pop(command.task, None)
         self._forgotten[command.task] = command.generation
         while len(self._forgotten) > FORGOTTEN_KEPT:
             del self._forgotten[next(iter(self._forgotten))]
         if record is None:
             self._changed[command.task] = None
             return
+        if known == command.generation and record.phase is not Phase.ABSENT:
+            return  # it was there again after it had been forgotten, and is being undone
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
         self._drop_if_gone(record)

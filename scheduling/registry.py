@@ -77,11 +77,16 @@ class SyncAgents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WritePlacement(msgspec.Struct, frozen=True, kw_only=True):
-    """Replace a task's copies, if its generation is still `expected` (0: it has none)."""
+    """Replace a task's copies, if its generation is still `expected` (0: it has none).
+
+    `seen`: the registry's version that the room for a new copy was found at. If anything was placed on
+    that agent since, by a scheduler that died meanwhile, the room may be gone, and the write is refused.
+    """
 
     task: str
     expected: int
     copies: tuple[Copy, ...]
+    seen: int | None = None
 
 
 class MarkLost(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +205,7 @@ def _put(desired: Desired, mutation: PutJob, version: int) -> tuple[Answer, Chan
     if config == job.config and name == job.hash:
         return Answer(result="unchanged", message=f"{config.key} is {name} already", hash=name), {}
     if config.container() != job.config.container():
-        text = f"{config.key} runs {job.hash}; only its scale can be changed in place. Unschedule it first"
+        text = f"{config.key} runs {job.hash}; only its scale and policy can be changed. Unschedule it first"
         return Answer(result="conflict", message=text, hash=job.hash), {}
     owner = desired.resolve(name)
     if owner is not None and owner.prefix != job.prefix:
@@ -287,7 +292,7 @@ def _place(desired: Desired, mutation: WritePlacement, version: int) -> tuple[An
     if generation != mutation.expected:
         text = f"{mutation.task} is at generation {generation}, not {mutation.expected}"
         return Answer(result="conflict", message=text), {}
-    wrong = _wrong_copies(desired, mutation, old)
+    wrong = _wrong_copies(desired, mutation, old) or _outdated_room(desired, mutation, old, version)
     if wrong:
         return Answer(result="conflict", message=wrong), {}
     changes: Changes = {(PLACEMENT, mutation.task): None}
@@ -318,6 +323,16 @@ def _wrong_copies(desired: Desired, mutation: WritePlacement, old: Placement | N
     if running and running[0] != was and not wanted:
         return f"{mutation.task} is not wanted any more"
     return ""
+
+
+def _outdated_room(desired: Desired, mutation: WritePlacement, old: Placement | None, version: int) -> str:
+    """Why the room for a new copy may be gone; writes of the same message were decided together."""
+    agent = next((copy.agent for copy in mutation.copies if copy.intent == "run"), None)
+    was = old.running if old else None
+    if mutation.seen is None or agent is None or agent == was:
+        return ""
+    at = max((at for at in desired.placed_at.get(agent, ()) if at < version), default=0)
+    return f"{agent} was given something at version {at}, after {mutation.seen}" if at > mutation.seen else ""
 
 
 def _mark_lost(desired: Desired, mutation: MarkLost, version: int) -> tuple[Answer, Changes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -144,7 +145,8 @@ class Agent:
         reply = self._carry_out(step, task, body)
         if of_dead and step is Input.PUT and reply[0] == 201:
             self.containers[task].late_at = self._clock.now
-        if self.in_mood("did-errors") and self._rng.random() < 0.5:
+        # Not for a put: that a refused put may have been done is an open question to the executor.
+        if self.in_mood("did-errors") and step is not Input.PUT and self._rng.random() < 0.5:
             return 500, "it is done, but I say no"
         return reply
 
@@ -306,9 +308,10 @@ class Agent:
             if container.task not in self.containers:
                 self.on_change(self, container, DELETED)
 
-    def _came_back(self, task: str, before: dict[str, Container]) -> dict[str, bool]:
+    def _came_back(self, task: str, before: dict[str, Container]) -> dict[str, Any]:
         if task in before:
-            return {"revived": before[task].revived, "orphan": before[task].orphan}
+            there = before[task]
+            return {"revived": there.revived, "orphan": there.orphan, "late_at": there.late_at}
         return {"revived": True, "orphan": not self.is_to_run(task, self.name)}
 
     def remember(self) -> None:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import msgspec
 
-from simulation.fleet_agent import FleetAgent, Host
+from simulation.fleet_agent import FleetAgent
 from simulation.fleet_behaviour import BehaviourError, parse_delays, parse_failures
 from simulation.fleet_control import Control, Metrics
+from simulation.fleet_life import Host
 from simulation.fleet_loop import Loop, Port
 from simulation.fleet_world import World
 

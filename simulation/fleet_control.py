@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from scheduling.canonical import go_text
-from simulation.fleet_agent import FleetAgent, Stream
+from simulation.fleet_agent import FleetAgent
+from simulation.fleet_life import Stream
 from simulation.fleet_wire import JSON, Request, reply
 from simulation.fleet_world import World
 

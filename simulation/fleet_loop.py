@@ -7,8 +7,8 @@ import select
 import socket
 from typing import Protocol
 
-from simulation.fleet_agent import Stream
 from simulation.fleet_behaviour import Range
+from simulation.fleet_life import Stream
 from simulation.fleet_wire import Request, RequestParser, WireError
 from simulation.fleet_world import World
 

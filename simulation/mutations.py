@@ -224,7 +224,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             (StateMachine, "receiveMsg_Commands", _take_any_command),
             (Transformer, "_listens", _answered_is_enough),
         ),
-        profile=aimed("crashes", "network", "connections"),
+        profile=aimed("old disk", "crashes, empty", requests=(20, 40)),
     ),
     Mutation(
         name="older commands are ignored",

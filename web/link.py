@@ -82,7 +82,7 @@ class ActorCluster:
     async def submit(self, mutation: Mutation, request_id: str) -> Answer:
         """See `Cluster.submit`."""
         if self._registry is None or not self.state.connected:
-            raise UnavailableError("the registry can't be reached; nothing has changed")
+            raise UnavailableError("the registry can't be reached")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.put(_Pending(request_id, mutation, future, time.monotonic() + QUEUE_SECONDS))
         answer = await future
@@ -141,13 +141,11 @@ class ActorCluster:
         try:
             answer = self._ask(inbox, batch)
         except Exception:
-            self._fail(batch, OutcomeUnknownError("the actors ended meanwhile; the outcome is unknown"))
+            self._fail(batch, OutcomeUnknownError("the actors ended meanwhile"))
             raise
         if answer is None:
             # A late answer would be taken for the next one's: leave this address behind.
-            self._fail(
-                batch, OutcomeUnknownError("the registry has not answered in time; the outcome is unknown")
-            )
+            self._fail(batch, OutcomeUnknownError("the registry has not answered"))
             return False
         if answer.error:
             self._fail(batch, UnavailableError(f"the registry could not store it: {answer.error}"))
@@ -168,7 +166,7 @@ class ActorCluster:
         while time.monotonic() < give_up_at and not self._stop.is_set():
             registry = self._registry
             if registry is not None and registry != asked:
-                inbox.tell(registry, message)
+                _post(inbox, registry, message)
                 asked = registry
             answer = inbox.listen(timedelta(seconds=LISTEN_SECONDS))
             if isinstance(answer, Mutated) and answer.batch == message.batch:
@@ -186,7 +184,7 @@ class ActorCluster:
             if pending is not None:
                 batch.append(pending)
         late = [pending for pending in batch if pending.give_up_at < time.monotonic()]
-        self._fail(late, UnavailableError("the registry is too busy; nothing has changed"))
+        self._fail(late, UnavailableError("the registry is too busy"))
         return [pending for pending in batch if pending not in late]
 
     def _fail_queued(self) -> None:
@@ -195,7 +193,7 @@ class ActorCluster:
             pending = self._queue.get_nowait()
             if pending is not None:
                 waiting.append(pending)
-        self._fail(waiting, UnavailableError("the registry can't be reached; nothing has changed"))
+        self._fail(waiting, UnavailableError("the registry can't be reached"))
 
     def _fail(self, batch: list[_Pending], error: Exception) -> None:
         for pending in batch:
@@ -234,7 +232,7 @@ class _Follower:
             return
         self._heard_at[topic] = time.monotonic()
         stamp = Acknowledge(topic=topic, epoch=update.epoch, version=update.version)
-        self._inbox.tell(self._addresses[topic], stamp)
+        _post(self._inbox, self._addresses[topic], stamp)
         self._cluster._in_loop(self._cluster._apply, topic, changes, update.epoch, update.version)
         if topic == "roster":
             self._rewire(changes)
@@ -257,7 +255,13 @@ class _Follower:
         if topic not in self._replicas:
             self._replicas[topic] = ActualReplica() if topic == "actual" else Replica()
         self._heard_at[topic] = time.monotonic()
-        self._inbox.tell(self._addresses[topic], Subscribe(topic=topic))
+        _post(self._inbox, self._addresses[topic], Subscribe(topic=topic))
+
+
+def _post(inbox: Any, address: Any, message: Any) -> None:
+    """Send without waiting until the other side has taken it: `tell` would wait a minute for one that
+    hangs, and nobody else would be heard meanwhile. The next `listen` carries it out."""
+    inbox._systemBase._tx_to_actor(address, message)
 
 
 def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:

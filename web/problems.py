@@ -144,7 +144,7 @@ def as_problem(req: falcon.asgi.Request, error: Exception) -> HttpProblem:
             "repeating with the same Idempotency-Key is safe"
         )
     if isinstance(error, UnavailableError):
-        return unavailable(f"the registry can't be reached: {error}; nothing has changed, try again")
+        return unavailable(f"{error}; nothing has changed, try again")
     if isinstance(error, TooManyWaitersError):
         return unavailable(f"{error}; try again")
     # Never the body: the environment of a job may hold secrets.

@@ -119,14 +119,14 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise HttpProblem(400, "the body is nested too deeply; a snapshot has 7 levels") from None
     if not isinstance(raw, dict):
-        detail = f"the body is {quotable(raw)}; send a snapshot, as a GET of this gives it"
-        raise HttpProblem(400, detail)
+        raise HttpProblem(400, "the body is no object; send a snapshot, as a GET of this gives it")
     return raw
 
 
 def _unknown(raw: dict[str, Any]) -> list[Problem]:
     """Fields that are not known here: they may come from a newer scheduler, and mean something."""
-    found = [unknown_problem(raw, name) for name in unknown_fields(raw, Snapshot)]
+    known = Snapshot.__struct_fields__
+    found = [unknown_problem(raw, name) for name in raw if name not in known]
     for kind, shape in _LISTS.items():
         items = raw.get(kind)
         for position, item in enumerate(items if isinstance(items, list) else ()):

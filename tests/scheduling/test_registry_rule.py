@@ -167,7 +167,7 @@ def test_rescaling_to_a_hash_that_another_job_has_is_refused(
 
 def test_putting_what_is_not_only_another_scale_is_refused(book: Book) -> None:
     book.ask(PutJob(config=WEB))
-    text = f"{KEY} runs {NAME}; only its scale can be changed in place. Unschedule it first"
+    text = f"{KEY} runs {NAME}; only its scale and policy can be changed. Unschedule it first"
     book.refuses(PutJob(config=job_config(mem=1)), "conflict", text)
     book.refuses(PutJob(config=msgspec.structs.replace(WEB, env={})), "conflict", text)
 

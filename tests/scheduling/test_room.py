@@ -120,7 +120,7 @@ def test_use_is_the_fuller_of_memory_and_cores() -> None:
         ((), True),
         ((report("a", TASK, Phase.CREATING, instance=None),), True),
         ((of(TASK),), False),
-        ((report("a", TASK, Phase.ABSENT),), False),
+        ((report("a", TASK, Phase.ABSENT, goal="stop"),), False),
     ],
     ids=["not heard of", "being created", "there", "absent"],
 )

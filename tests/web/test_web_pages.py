@@ -37,6 +37,7 @@ def test_a_worker_with_everything_is_ready() -> None:
     assert ready.json == {
         "ready": True,
         "why": [],
+        "brake": None,
         "actors": [{"name": "registry", "up": True, "restarts": 2, "since": 3.0}],
         "version": cluster.state.version,
     }

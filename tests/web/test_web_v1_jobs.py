@@ -56,7 +56,7 @@ def test_what_else_runs_can_t_be_changed_in_place() -> None:
     client.simulate_put(URL, body=MIN)
     reply = client.simulate_put(URL, json=raw(env={"A": "b"}))
     assert reply.status_code == 409
-    assert "only its scale can be changed" in reply.json["detail"]
+    assert "only its scale and policy can be changed" in reply.json["detail"]
     cluster.judge(ScheduleJob(config=config(env={"A": "c"})))
     two = client.simulate_put(URL, body=MIN)
     assert two.status_code == 409
