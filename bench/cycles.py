@@ -17,7 +17,7 @@ _LONGEST_PAUSE_SECONDS = 0.05
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """One way, schedule or unschedule. `seconds`: from the first request sent until the API says so;
-    `agents_seconds`: until it was so on the agents; CPU in seconds, `others_cpu` that of all that is not measured."""
+    `agents_seconds`: until it was so on the agents. CPU in seconds; `others_cpu`: all that is not ours."""
 
     seconds: float
     agents_seconds: float

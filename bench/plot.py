@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from html import escape
 
 from bench.sizes import SizeResult
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 170, 30, 60
-_LINES = (
+_LINES: tuple[tuple[str, str, Callable[[SizeResult], float]], ...] = (
     ("schedule", "#1f5fa8", lambda size: size.schedule.seconds),
     ("unschedule", "#a8431f", lambda size: size.unschedule.seconds),
     ("floor, schedule", "#7aa6d6", lambda size: size.schedule.floor_seconds),
@@ -20,7 +21,7 @@ _LINES = (
 def plot(sizes: list[SizeResult]) -> str:
     """An SVG; needs at least one size."""
     ordered = sorted(sizes, key=lambda size: (size.tasks, size.agents))
-    points = [(size.tasks, get(size)) for _, _, get in _LINES for size in ordered]
+    points = [(float(size.tasks), get(size)) for _, _, get in _LINES for size in ordered]
     across = _Scale([x for x, _ in points], _LEFT, _WIDTH - _RIGHT)
     upward = _Scale([y for _, y in points], _HEIGHT - _BOTTOM, _TOP)
     parts = [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -123,11 +122,4 @@ def _rule(columns: int) -> str:
 
 
 def _cores() -> int:
-    import os  # noqa: PLC0415 - only here
-
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def as_json(report: Report) -> Any:
-    """Plain values."""
-    return msgspec.to_builtins(report)
+    return len(os.sched_getaffinity(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from scheduling.desired import parse_endpoint
@@ -23,21 +24,29 @@ def spec(text: str) -> AgentSpec:
     return AgentSpec(name=name or endpoint.removeprefix("http://"), endpoint=endpoint)
 
 
-def distinct(agents: list[AgentSpec]) -> tuple[AgentSpec, ...]:
-    """The same, if no name and no endpoint is there twice. Raises ValueError.
+class Names:
+    """Agents by name and by endpoint: each name one agent, and each agent one name.
 
     Under two names the containers of one agent would look like two copies of each task.
     """
-    names: set[str] = set()
-    owners: dict[str, str] = {}
-    for agent in agents:
-        if agent.name in names:
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._owners: dict[str, str] = {}
+
+    def add(self, agent: AgentSpec) -> AgentSpec:
+        """The same agent. Raises ValueError if its name or its endpoint is another's."""
+        if agent.name in self._names:
             raise ValueError(f'the agent "{agent.name}" is there twice; a name is one agent')
-        owner = owners.setdefault(agent.endpoint, agent.name)
+        owner = self._owners.setdefault(agent.endpoint, agent.name)
         if owner != agent.name:
             raise ValueError(f'"{agent.name}" and "{owner}" are both {agent.endpoint}; an agent has one name')
-        names.add(agent.name)
-    return tuple(agents)
+        self._names.add(agent.name)
+        return agent
+
+    def add_all(self, agents: Iterable[AgentSpec]) -> tuple[AgentSpec, ...]:
+        """All of them. Raises ValueError as `add`."""
+        return tuple(self.add(agent) for agent in agents)
 
 
 def read_agents_file(path: Path) -> tuple[AgentSpec, ...]:
@@ -49,12 +58,13 @@ def read_agents_file(path: Path) -> tuple[AgentSpec, ...]:
     except UnicodeDecodeError as error:
         raise AgentsFileError(f"the agents file {path} is not UTF-8: {error}") from None
     agents: list[AgentSpec] = []
+    names = Names()
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         try:
-            agents = [*distinct([*agents, _parse(words)])]
+            agents.append(names.add(_parse(words)))
         except ValueError as error:
             raise AgentsFileError(f"{path}, line {number}: {error}") from None
     if len(agents) > MOST_AGENTS:

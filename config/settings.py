@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from config.agents_file import spec
+from config.agents_file import Names, spec
 from scheduling.placement import algorithm
 
 ENVIRONMENT_PREFIX = "HARPOON_"
@@ -115,11 +116,16 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
             check(getattr(settings, name))
         except ValueError as error:
             yield name, str(error)
-    for agent in settings.agents:
-        try:
-            spec(agent)
-        except ValueError as error:
-            yield "agents", str(error)
+    try:
+        Names().add_all(spec(agent) for agent in settings.agents)
+    except ValueError as error:
+        yield "agents", str(error)
+    if not settings.data:
+        yield "data", "it must be a directory, like ./harpoon-data"
+    try:
+        ipaddress.IPv4Address(settings.actor_address)
+    except ValueError:
+        yield "actor_address", "it must be an IPv4 address of this host, like 127.0.0.1"
     for name, low, high in (
         ("actor_port", 0, 65535),
         ("flock_size", 1, 200),

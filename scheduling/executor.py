@@ -209,7 +209,7 @@ class Executor:
             self._back_off(record, now)
         record.instance = instance if said is not Input.SAW_GONE else None
         if record.phase is not before:
-            if before is Phase.ABSENT and not record.goal:
+            if before in (Phase.ABSENT, Phase.UNCLEAR) and record.phase is Phase.CREATED and not record.goal:
                 self._undo(record)
             record.deadline = None
             if record.phase is Phase.RUNNING and record.goal == "run":
@@ -219,7 +219,7 @@ class Executor:
         self._drop_if_gone(record)
 
     def _undo(self, record: _Record) -> None:
-        """What was gone and forgotten is there again: by a late request, of a dead predecessor too."""
+        """What was gone and forgotten is there again, not started: by a late put, of a predecessor even."""
         if record.task in self._forgotten:
             record.goal, record.generation = "stop", self._forgotten[record.task]
 

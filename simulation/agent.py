@@ -314,6 +314,9 @@ class Agent:
             return {"revived": there.revived, "orphan": there.orphan, "late_at": there.late_at}
         return {"revived": True, "orphan": not self.is_to_run(task, self.name)}
 
-    def remember(self) -> None:
-        """Take the copy of the disk that a later crash may come back with."""
+    def remember(self, *, ended: bool = False) -> None:
+        """Take the copy of the disk that a later crash may come back with; `ended`: nothing runs in it."""
         self.old = {task: msgspec.structs.replace(container) for task, container in self.containers.items()}
+        for container in self.old.values():
+            if ended and container.status == RUNNING:
+                container.status = FINISHED

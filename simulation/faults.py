@@ -134,6 +134,7 @@ class Faults:
         until = self._stage.clock.now + act.seconds
         strikes: dict[str, Callable[[], object]] = {
             "disk is copied": agent.remember,
+            "disk is copied, all has ended": partial(agent.remember, ended=True),
             "agent hangs": lambda: self._hang(act, agent),
             "agent is slow": lambda: setattr(agent, "slow_until", until),
             "agent is removed": lambda: self._remove(act, agent),

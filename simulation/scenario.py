@@ -140,6 +140,10 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     for number in range(AIMED):
         kind, phase = combinations[(seed * AIMED + number) % len(combinations)]
         acts += _fault(rng, profile, names, kind, phase)
+    if seed % 5 == 0:
+        # Rare, and worth seeing: what is being made is there already, as it once was.
+        aim = (Phase.CREATING, Phase.CREATED)[seed % 2]
+        acts += _fault(rng, profile, names, "agent crashes, old disk", aim)
     return Scenario(
         seed=seed,
         agents=agents,
@@ -188,13 +192,13 @@ def _fault(rng: Random, profile: Profile, names: list[str], kind: str, aim: str)
         acts += _prepared(rng, at, aim, target or rng.choice(names))
     if kind == "agent crashes, old disk":
         copied_at = max(0.5, at - rng.uniform(3.0, 25.0))
-        acts.append(Act(copied_at, "disk is copied", target))
-        if aim == Phase.CREATING:
-            # What ran when the disk was copied is gone and being made again when the old disk is back.
+        if aim in (Phase.CREATING, Phase.CREATED):
+            # What had ended when the disk was copied is gone, and being made again when the old disk is back.
+            copied = rng.choice(("disk is copied", "disk is copied, all has ended"))
+            acts.append(Act(copied_at, copied, target))
             acts.append(Act(at - 1.0, "agent crashes, empty", target, 0.5))
-            acts += [
-                Act(copied_at - 0.3, "task exits", target, 0.0, number) for number in range(rng.randrange(4))
-            ]
+        else:
+            acts.append(Act(copied_at, "disk is copied", target))
     if rng.random() < 0.25:
         # Troubles come in pairs: another one close by.
         other = rng.choices(list(weights), list(weights.values()))[0]

@@ -33,7 +33,7 @@ def saved_job(name: str, **more: Any) -> SavedJob:
 
 def snapshot(*jobs: SavedJob, version: int = 42, agents: tuple[SavedAgent, ...] = ()) -> dict[str, Any]:
     made = Snapshot(format=1, version=version, saved_at="2026-01-02T03:04:05Z", jobs=jobs, agents=agents)
-    plain: dict[str, Any] = msgspec.to_builtins(made, enc_hook=str)
+    plain: dict[str, Any] = json.loads(msgspec.json.encode(made, enc_hook=str))
     return plain
 
 
@@ -152,7 +152,7 @@ def test_what_would_change_is_shown_and_restored_when_told_not_to_ask(
     scheduler: FakeScheduler, file: str
 ) -> None:
     done = scheduler.run("snapshot", "restore", file, "--yes")
-    assert (done.returncode, done.stdout) == (0, RESTORED["message"] + "\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{RESTORED['message']}\n"), done.stderr
     assert done.stderr.splitlines() == [
         f"{file}: 2 jobs and 0 agents, saved 2026-01-02T03:04:05Z",
         "add     a/b/db (db-1234567), 1 task",

@@ -1,0 +1,114 @@
+"""The benchmark on a real scheduler with a few agents, and the quick part as CI runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import psutil
+
+from bench.cycles import run_cycle
+from bench.programs import fleet, scheduler
+from bench.report import read_report
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_a_real_scheduler_runs_every_task_once_and_takes_all_away(tmp_path: Path) -> None:
+    with (
+        fleet(5, tmp_path / "fleet") as simulated,
+        scheduler(simulated, 5, tmp_path / "scheduler") as running,
+    ):
+        cycle = run_cycle(running, simulated, 40, "job", 60.0)
+        stats = simulated.stats()
+        assert (stats["tasks_started"], stats["most_starts_of_a_task"]) == (40, 1)
+        assert (stats["containers"], stats["running"]) == (0, 0)
+        assert cycle.schedule.requests >= 80
+        assert cycle.unschedule.scheduler_cpu > 0
+        assert "state machines" in cycle.schedule.scheduler_cpu_by_kind
+
+
+def test_the_quick_part_measures_saves_draws_and_compares(tmp_path: Path) -> None:
+    saved, drawn = tmp_path / "run.json", tmp_path / "run.svg"
+    parts = ["--only", "sizes", "placement", "--sizes", "1,1", "2,20", "--runs", "1"]
+    first = _bench(tmp_path, *parts, "--quick", "--json", str(saved), "--plot", str(drawn))
+    assert first.returncode == 0, first.stderr
+    report = read_report(saved)
+    assert [(size.agents, size.tasks) for size in report.sizes] == [(1, 1), (2, 20)]
+    assert all(size.schedule.floor_seconds > 0 for size in report.sizes)
+    assert all(one.repeatable and one.placed == one.tasks for one in report.placement)
+    assert "| 2, 20 |" in first.stdout
+    assert ET.parse(drawn).getroot().tag.endswith("svg")
+
+    again = _bench(tmp_path, "--only", "placement", "--quick", "--compare", str(saved))
+    assert "placement µs a task" in again.stdout
+    assert not list(tmp_path.glob("harpoon-bench-*"))
+
+
+def test_a_benchmark_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "bench",
+                "--only",
+                "sizes",
+                "--sizes",
+                "3,100",
+                "--directory",
+                str(tmp_path),
+            ],
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            _wait(lambda: any("StateMachine" in line for line in _lines(process.pid)), "actors run")
+            below = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(number)
+        _wait(lambda below=below: not any(map(_alive, below)), "nothing is left")  # type: ignore[misc]
+
+
+def _bench(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments, "--directory", str(directory)],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+
+
+def _lines(pid: int) -> list[str]:
+    lines = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            lines.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return lines
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _wait(condition: object, what: str, timeout_seconds: float = 30.0) -> None:
+    give_up_at = time.monotonic() + timeout_seconds
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < give_up_at, f"not within {timeout_seconds} s: {what}"
+        time.sleep(0.02)
