@@ -10,7 +10,7 @@ from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
 from actors.messages import Acknowledge, Broadcast, Commands, Follow, Topic
-from actors.nursery import Nursery
+from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, ActualReplica, AgentStatus
 from scheduling.replica import Changes
@@ -48,7 +48,7 @@ class Flock(HarpoonActor):
 
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """From a state machine: merge what changed, and pass it on."""
-        agent = self.machines.name_of(sender)
+        agent = self.machines.heard_from(sender)
         if agent is None:
             return
         changes = self.replicas[agent].receive(message.update)
@@ -75,11 +75,15 @@ class Flock(HarpoonActor):
         self.wake_within(self.machines.next_within())
 
     def tick(self) -> None:
-        """Make state machines anew whose pause is over."""
+        """Make state machines anew whose pause is over, or that never came up."""
+        for agent in self.machines.give_up_silent():
+            self.log.warning("the state machine of %s did not come up; making it anew", agent)
         for agent in self.machines.due():
             self._follow_agent(agent)
         if self.machines.waiting:
             self.wake_within(self.machines.next_within())
+        if self.machines.awaited:
+            self.wake_within(FIRST_WORD_SECONDS)
 
     def _follow_agent(self, agent: str) -> None:
         if self.settings is None:

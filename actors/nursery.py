@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import msgspec
+from thespian.actors import ActorExitRequest
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
@@ -13,11 +14,17 @@ LONGEST_PAUSE_SECONDS = 10.0
 RECOVERED_SECONDS = 60.0
 
 
+# A child that dies before it is up does not always bring a ChildActorExited: one that has said nothing for
+# this long after it was made counts as dead.
+FIRST_WORD_SECONDS = 10.0
+
+
 class Child(msgspec.Struct):
     """One child: its address (None while it waits to be made), and how it has been doing."""
 
     address: Any
     made_at: float
+    heard: bool = False
     deaths: int = 0
     restarts: int = 0
     due_at: float = 0.0
@@ -36,8 +43,28 @@ class Nursery:
         """Create the child of this name, for the first time or anew; returns its address."""
         address = self._parent.createActor(kind or self._kind)
         child = self.children.setdefault(name, Child(address, time.monotonic()))
-        child.address, child.made_at = address, time.monotonic()
+        child.address, child.made_at, child.heard = address, time.monotonic(), False
+        self._parent.wake_within(FIRST_WORD_SECONDS + 1.0)
         return address
+
+    def heard_from(self, address: Any) -> str | None:
+        """A child has said something, so it is up. Returns its name, None for a stranger."""
+        name = self.name_of(address)
+        if name is not None:
+            self.children[name].heard = True
+        return name
+
+    def give_up_silent(self) -> list[str]:
+        """Take those that never said a word for dead, and ask them to end in case they are not."""
+        now = time.monotonic()
+        silent = [
+            child.address
+            for child in self.children.values()
+            if child.address is not None and not child.heard and now - child.made_at > FIRST_WORD_SECONDS
+        ]
+        for address in silent:
+            self._parent.send(address, ActorExitRequest())
+        return [name for address in silent if (name := self.lost(address)) is not None]
 
     def address_of(self, name: str) -> Any:
         """The address of a child that lives, or None."""
@@ -62,6 +89,11 @@ class Nursery:
         pause = FIRST_PAUSE_SECONDS * 2.0 ** min(child.deaths - 1, 10)
         child.due_at = now + min(LONGEST_PAUSE_SECONDS, pause)
         return name
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody was made and has not said a word yet."""
+        return any(child.address is not None and not child.heard for child in self.children.values())
 
     @property
     def waiting(self) -> list[str]:

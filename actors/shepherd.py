@@ -71,7 +71,7 @@ class Shepherd(HarpoonActor):
         if message.topic != "actual":
             super().receiveMsg_Broadcast(message, sender)
             return
-        flock = self.flocks.name_of(sender)
+        flock = self.flocks.heard_from(sender)
         if flock is None:
             return
         changes = self.replicas[flock].receive(message.update)
@@ -106,7 +106,9 @@ class Shepherd(HarpoonActor):
         self.wake_within(self.flocks.next_within())
 
     def tick(self) -> None:
-        """Make flocks anew whose pause is over."""
+        """Make flocks anew whose pause is over, or that never came up."""
+        for flock in self.flocks.give_up_silent():
+            self.log.warning("%s did not come up; making it anew", flock)
         self._reassign.update(self.flocks.due())
         waiting = [name for name in self.flocks.waiting if name not in self._reassign]
         if waiting:

@@ -62,8 +62,9 @@ class Supervisor(HarpoonActor):
         if self.settings is None:
             self.wake_within(BEGIN_SECONDS)
 
-    def receiveMsg_Wired(self, message: Wired, _sender: Any) -> None:
+    def receiveMsg_Wired(self, message: Wired, sender: Any) -> None:
         """An actor is up, or can't be."""
+        self.actors.heard_from(sender)
         self._publish({message.name: message.pid})
         if message.error and self._launcher is None:
             self.log.critical("%s", message.error)
@@ -86,6 +87,8 @@ class Supervisor(HarpoonActor):
             if time.monotonic() - self._made_at >= BEGIN_SECONDS:
                 os._exit(0)
             return
+        for name in self.actors.give_up_silent():
+            self.log.warning("the %s did not come up; making it anew", name)
         due = self.actors.due()
         for name in due:
             self.actors.make(name, ACTORS[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import signal
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 import msgspec
+import psutil
 
 from bench import report as reports
 from bench.http_load import measure_http
@@ -26,6 +28,7 @@ from bench.programs import BenchError
 from bench.quick import judge
 from bench.sizes import SIZES, measure_size
 
+_PREFIX = "harpoon-bench-"
 PARTS = ("sizes", "placement", "http", "latency", "idle")
 FAILED, USER_ERROR = 2, 1
 
@@ -132,11 +135,20 @@ def _save(report: reports.Report, options: argparse.Namespace) -> None:
 @contextmanager
 def _directory(beside: Path | None) -> Iterator[Path]:
     """A directory of our own; it is gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix="harpoon-bench-", dir=beside))
+    _sweep(beside or Path(tempfile.gettempdir()))
+    path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=beside))
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what a run has left that was killed: nothing else can outlive it."""
+    for path in directory.glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -96,6 +96,7 @@ class FleetAgent(Life):
             return reply(400, template.encode("utf-8", "replace") + b"\n")
         config, ports = template.config, tuple(template.fixed_ports)
         if template.wants_ports:
+            self._ports |= template.fixed_ports  # not to be chosen for another of its ports
             chosen = {key: port or self._free_port() for key, port in (template.decoded.ports or {}).items()}
             config, ports = template.with_ports(chosen), tuple(chosen.values())
         world = self._world

@@ -113,9 +113,12 @@ def _taken(facts: Facts, name: str) -> list[ContainerConfig]:
     taken: dict[str, ContainerConfig] = {
         container.task: container.config
         for container in facts.agents[name].containers.values()
-        if not container.ours
+        if not container.ours and not container.revived
     }
     for key, row in facts.disk.state.items():
+        container = facts.agents[name].containers.get(key[1])
+        if container is not None and container.revived:
+            continue  # nobody could know that it would come back
         if key[0] == PLACEMENT and any(copy.agent == name for copy in row.copies):
             taken[key[1]] = facts.configs[task_prefix(key[1])]
     return list(taken.values())

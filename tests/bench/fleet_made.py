@@ -1,4 +1,4 @@
-"""A fleet agent without sockets, its time in the test's hands, and what it says decoded as a scheduler does."""
+"""A fleet agent without sockets, its time in the test's hands, and what it says decoded."""
 
 from __future__ import annotations
 

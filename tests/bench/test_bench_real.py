@@ -50,6 +50,16 @@ def test_the_quick_part_measures_saves_draws_and_compares(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("harpoon-bench-*"))
 
 
+def test_what_a_killed_benchmark_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    left, alive = tmp_path / f"harpoon-bench-{ended.pid}-x", tmp_path / f"harpoon-bench-{os.getpid()}-x"
+    left.mkdir()
+    alive.mkdir()
+    assert _bench(tmp_path, "--only", "placement", "--quick").returncode == 0
+    assert list(tmp_path.glob("harpoon-bench-*")) == [alive]
+
+
 def test_a_benchmark_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with subprocess.Popen(
@@ -71,7 +81,7 @@ def test_a_benchmark_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
             _wait(lambda: any("StateMachine" in line for line in _lines(process.pid)), "actors run")
             below = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(number)
-        _wait(lambda below=below: not any(map(_alive, below)), "nothing is left")  # type: ignore[misc]
+        _wait(lambda below=below: not any(map(_alive, below)), "nothing is left")
 
 
 def _bench(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -70,11 +70,13 @@ def test_usr1_has_it_report(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_the_process_it_was_told_to_follow(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent:
-        with fleet(1, tmp_path, "--parent", str(parent.pid)) as running:
-            parent.kill()
-            parent.wait()
-            assert running.program.process.wait(10.0) == 0
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent,
+        fleet(1, tmp_path, "--parent", str(parent.pid)) as running,
+    ):
+        parent.kill()
+        parent.wait()
+        assert running.program.process.wait(10.0) == 0
 
 
 @pytest.mark.parametrize(

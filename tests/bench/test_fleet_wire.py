@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ def test_pipelined_requests_are_the_same_however_they_are_cut(cuts: list[int]) -
     parser = RequestParser()
     found: list[Request] = []
     edges = [0, *sorted(cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         parser.feed(data[start:end])
         while (request := parser.next()) is not None:
             found.append(request)

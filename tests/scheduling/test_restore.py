@@ -192,6 +192,13 @@ def test_a_prefix_that_stands_for_another_config_here_is_a_conflict() -> None:
     assert (answer.result, answer.message, changes) == ("conflict", text, {})
 
 
+def test_versions_that_come_back_together_have_one_order_everywhere() -> None:
+    saved = Book(*(ScheduleJob(config=job_config(mem=number)) for number in range(1, 9)))
+    book = Book()
+    book.ask(restoring(saved.save()))
+    assert [job.prefix for job in book.desired.versions(WEB.key)] == sorted(saved.desired.jobs)
+
+
 # --- agents -------------------------------------------------------------------------------------------
 
 

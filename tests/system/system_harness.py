@@ -192,6 +192,7 @@ def running(arguments: list[str], directory: Path) -> Iterator[Scheduler]:
     try:
         yield program.ready()
     finally:
+        sys.stderr.write(f"the scheduler said:\n{program.said}\n")  # shown by pytest when a test fails
         if program.process.poll() is None:
             program.end()
         wait_until(lambda: not leftovers(directory), f"no process left, not {leftovers(directory)}", 15)
