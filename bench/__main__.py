@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,9 +20,11 @@ import msgspec
 import psutil
 
 from bench import report as reports
+from bench.client import ClientError
 from bench.http_load import measure_http
 from bench.idle import measure_idle
 from bench.latency import measure_latency
+from bench.load import LoadError
 from bench.placement import measure_placement
 from bench.plot import plot
 from bench.programs import BenchError
@@ -53,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name} …", file=sys.stderr, flush=True)
             try:
                 part(report, directory)
-            except (BenchError, OSError) as error:
+            except (BenchError, ClientError, LoadError, HTTPException, OSError) as error:
                 problems.append(f"{name}: {error}")
             finally:
                 _save(report, options)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import time
+import uuid
 from typing import Any, NamedTuple
 
 import msgspec
 
 REQUEST_SECONDS = 60.0
+CHANGE_SECONDS = 60.0
+
+
+class ClientError(Exception):
+    """A reply with another status than it must have."""
 
 
 class Reply(NamedTuple):
@@ -47,13 +54,26 @@ class Client:
         return msgspec.json.decode(self.expect(200, "GET", path))
 
     def expect(self, status: int, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The body of a reply with this status; raises HTTPException for another."""
+        """The body of a reply with this status; raises ClientError for another."""
         reply = self.request(method, path, body)
         if reply.status != status:
-            raise http.client.HTTPException(
-                f"{method} {path}: {reply.status} instead of {status}: {reply.body[:500]!r}"
-            )
+            raise ClientError(f"{method} {path}: {reply.status} instead of {status}: {reply.body[:500]!r}")
         return reply.body
+
+    def change(self, method: str, path: str, body: bytes | None = None) -> int:
+        """A change that must be accepted (202); returns how often it was answered 503 before.
+
+        A 503 says to try again: the same request id makes that safe, whatever became of the first try.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        give_up_at = time.monotonic() + CHANGE_SECONDS
+        refused = 0
+        while (reply := self.request(method, path, body, headers)).status != 202:
+            if reply.status != 503 or time.monotonic() > give_up_at:
+                raise ClientError(f"{method} {path}: {reply.status} instead of 202: {reply.body[:500]!r}")
+            refused += 1
+            time.sleep(0.2)
+        return refused
 
     def close(self) -> None:
         """Hang up."""

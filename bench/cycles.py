@@ -17,7 +17,9 @@ _LONGEST_PAUSE_SECONDS = 0.05
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """One way, schedule or unschedule. `seconds`: from the first request sent until the API says so;
-    `agents_seconds`: until it was so on the agents. CPU in seconds; `others_cpu`: all that is not ours."""
+    `agents_seconds`: until it was so on the agents. CPU in seconds; `others_cpu`: all that is not ours.
+    `unavailable`: how often a change was answered 503 before it was taken.
+    """
 
     seconds: float
     agents_seconds: float
@@ -27,6 +29,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_cpu_by_kind: dict[str, float]
     requests: int
     events: int
+    unavailable: int
 
 
 class Cycle(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +45,11 @@ def run_cycle(scheduler: Scheduler, fleet: Fleet, tasks: int, name: str, timeout
     configs = jobs.split(name, tasks)
     client = scheduler.client
 
-    def put(path: str) -> Callable[[], None]:
+    def put(path: str) -> Callable[[], int]:
         bodies = [jobs.body(config) for config in configs]
 
-        def send() -> None:
-            for body in bodies:
-                client.expect(202, "PUT", path, body)
+        def send() -> int:
+            return sum(client.change("PUT", path, body) for body in bodies)
 
         return send
 
@@ -90,7 +92,7 @@ def settle(pid: int, timeout_seconds: float = 20.0) -> None:
 def _phase(
     fleet: Fleet,
     usage: TreeUsage,
-    send: Callable[[], None],
+    send: Callable[[], int],
     done: Callable[[dict[str, float]], bool],
     shown: Callable[[], bool],
     timeout_seconds: float,
@@ -102,7 +104,7 @@ def _phase(
         busy_seconds(),
     )
     started = time.perf_counter()
-    send()
+    unavailable = send()
     _wait(lambda: done(fleet.stats()), started, timeout_seconds, fleet)
     agents_seconds = time.perf_counter() - started
     _wait(shown, started, timeout_seconds, fleet)
@@ -121,6 +123,7 @@ def _phase(
         scheduler_cpu_by_kind=by_kind,
         requests=int(stats_after["requests"] - stats_before["requests"]),
         events=int(stats_after["events"] - stats_before["events"]),
+        unavailable=unavailable,
     )
 
 

@@ -108,6 +108,9 @@ def _size_lines(sizes: list[SizeResult]) -> list[str]:
             f"| {max(there.others, back.others):.1f} |"
         )
     one = next((size for size in sizes if size.tasks == 1), None)
+    unavailable = sum(size.schedule.unavailable + size.unschedule.unavailable for size in sizes)
+    if unavailable:
+        lines += ["", f"{unavailable} changes were answered 503 and had to be sent again."]
     if one is not None:
         lines += ["", f"An fsync on the disk of the data directory takes {one.fsync_seconds * 1e3:.1f} ms."]
     return lines

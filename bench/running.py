@@ -27,7 +27,7 @@ class Cluster:
         """Have this many more tasks running."""
         configs = jobs.split(name, tasks, restart=restart)
         for config in configs:
-            self.scheduler.client.expect(202, "PUT", "/api/v0/schedule", jobs.body(config))
+            self.scheduler.client.change("PUT", "/api/v0/schedule", jobs.body(config))
             self.tasks += [f"{config.hash()}-{index}" for index in range(config.scale)]
         wait_for(self._all_run, f"{len(self.tasks)} tasks run", _LONGEST_SECONDS, 0.1)
         settle(self.scheduler.program.pid)
@@ -38,11 +38,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(agents: int, directory: Path, *fleet_options: str) -> Iterator[Cluster]:
-    """A scheduler and a fleet for the time of a `with`; quiet, without a task."""
+def cluster(agents: int, directory: Path, *options: str) -> Iterator[Cluster]:
+    """A scheduler, with these options, and a fleet for the time of a `with`; quiet, without a task."""
     with (
-        fleet(agents, directory / "fleet", *fleet_options) as simulated,
-        scheduler(simulated, agents, directory / "scheduler") as running,
+        fleet(agents, directory / "fleet") as simulated,
+        scheduler(simulated, agents, directory / "scheduler", *options) as running,
     ):
         settle(running.program.pid)
         yield Cluster(running, simulated)

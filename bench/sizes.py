@@ -31,7 +31,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """Schedule or unschedule at one size; times are medians of the runs, CPU in µs a task.
 
     `ratio` is the median of seconds / floor of each run, the two of a run being measured one after the
-    other. `others` is how many cores everything else on the machine used meanwhile.
+    other. `others` is how many cores everything else on the machine used meanwhile, `unavailable` how many
+    changes were answered 503 in all runs.
     """
 
     seconds: float
@@ -44,6 +45,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     added_us: float
     fleet_us: float
     others: float
+    unavailable: int
     by_kind_us: dict[str, float]
 
 
@@ -132,6 +134,7 @@ def _way(phases: list[Phase], floors: list[FloorRun], tasks: int) -> Way:
         ),
         fleet_us=micro([phase.fleet_cpu for phase in phases]),
         others=statistics.median(phase.others_cpu / phase.seconds for phase in phases),
+        unavailable=sum(phase.unavailable for phase in phases),
         by_kind_us={
             kind: round(micro([phase.scheduler_cpu_by_kind.get(kind, 0.0) for phase in phases]), 1)
             for kind in kinds

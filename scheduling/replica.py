@@ -19,7 +19,8 @@ Key = tuple[str, ...]
 # A value of None says that the key is gone.
 Changes = dict[Key, Any]
 
-ACKNOWLEDGE_SECONDS = 15.0
+# Long: a busy subscriber must not be dropped, since the snapshot that it then asks for makes all busier.
+ACKNOWLEDGE_SECONDS = 60.0
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ def _way(seconds: float, floor: float, scheduler_us: float = 1000.0) -> Way:
         added_us=scheduler_us - 200.0,
         fleet_us=100.0,
         others=0.1,
+        unavailable=0,
         by_kind_us={"flocks": 10.0},
     )
 

@@ -8,6 +8,8 @@ from simulation.runs import run
 from simulation.shrink import shrink
 from simulation.world import Result
 
+# Minutes of virtual time each: a slow machine may need longer than the usual limit.
+pytestmark = pytest.mark.timeout(600)
 SEEDS = 200
 
 

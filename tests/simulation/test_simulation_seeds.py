@@ -13,6 +13,8 @@ from simulation.runs import run, scenario_of
 from simulation.world import Result
 
 ROOT = Path(__file__).parents[2]
+# Minutes of virtual time each: a slow machine may need longer than the usual limit.
+pytestmark = pytest.mark.timeout(600)
 SEEDS = 500
 
 
