@@ -77,8 +77,6 @@ class Desired:
         self.names: dict[str, str] = {}
         self.by_key: dict[JobKey, set[str]] = {}
         self.by_agent: dict[str, set[str]] = {}
-        # The last two versions at which something was placed on an agent: the newest may be under way.
-        self.placed_at: dict[str, tuple[int, ...]] = {}
 
     def apply(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes, as a replica returns them."""
@@ -123,14 +121,6 @@ class Desired:
         _set(self.placements, task, placement)
         for copy in placement.copies if placement else ():
             self.by_agent.setdefault(copy.agent, set()).add(task)
-            if copy.intent == "run" and placement is not None and (old is None or old.running != copy.agent):
-                self.placed_at[copy.agent] = _last_two(
-                    self.placed_at.get(copy.agent, ()), placement.generation
-                )
-
-
-def _last_two(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
-    return tuple(sorted({*versions, version}))[-2:]
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:

@@ -329,9 +329,11 @@ def _outdated_room(desired: Desired, mutation: WritePlacement, old: Placement | 
     """Why the room for a new copy may be gone; writes of the same message were decided together."""
     agent = next((copy.agent for copy in mutation.copies if copy.intent == "run"), None)
     was = old.running if old else None
-    if mutation.seen is None or agent is None or agent == was:
+    # Mostly nothing was written since, and then nobody needs to look.
+    if mutation.seen is None or mutation.seen >= version - 1 or agent is None or agent == was:
         return ""
-    at = max((at for at in desired.placed_at.get(agent, ()) if at < version), default=0)
+    generations = (desired.placements[task].generation for task in desired.by_agent.get(agent, ()))
+    at = max((at for at in generations if at < version), default=0)
     return f"{agent} was given something at version {at}, after {mutation.seen}" if at > mutation.seen else ""
 
 

@@ -257,6 +257,7 @@ class Scheduler:
             if name in self.desired.agents
             and self._is_there(name, task)
             and (report := self.actual.report(name, task)) is not None
+            and report.goal != "stop"  # it is on its way out, and may be gone before this is written
         ]
         best = min(there, key=_worth, default=None)
         return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actors.messages import Acknowledge, Broadcast, Mutate, Subscribe
-from actors.scheduler import ANSWER_SECONDS
+from actors.messages import Acknowledge, Broadcast, Subscribe
 from scheduling.lifecycle import Input
 from scheduling.registry import Answer
 from scheduling.replica import Key, Replica
@@ -27,8 +26,6 @@ class Watch:
         self.checks = 0
         self.on_machine_step: Callable[[Backstage], None] = lambda _machine: None
         self._durable: dict[Key, Any] = dict(facts.disk.state)
-        self._outdated = False
-        self._batches: dict[str, float] = {}
         self._before: Mapping[Key, Any] = {}
         # By (sender, its serial, target): whether an update is out that was not acknowledged.
         self._out: dict[tuple[int, Address], bool] = {}
@@ -65,8 +62,7 @@ class Watch:
         self.facts.committed(changes)
         self.found(invariants.runs_at_most_once(changes))
         self.found(invariants.leaves_only_when_absent(self.facts, self._durable, changes))
-        if not self._outdated:
-            self.found(invariants.agents_are_not_overfilled(self.facts, self._durable, changes))
+        self.found(invariants.agents_are_not_overfilled(self.facts, self._durable, changes))
         self.found(invariants.done_once(self.facts.disk.twice))
         self._durable = dict(self.facts.disk.state)
         for key, value in changes.items():
@@ -75,11 +71,6 @@ class Watch:
     # --- at every actor ---
 
     def _before_step(self, actor: Backstage, message: Any, sender: Address) -> None:
-        # Capacity is not fenced: what a dead scheduler has decided, or one that has given up waiting, may
-        # come after newer decisions.
-        if isinstance(message, Mutate):
-            waited = self.stage.clock.now - self._batches.pop(message.batch, self.stage.clock.now)
-            self._outdated = sender not in self.stage.actors or waited > ANSWER_SECONDS
         if isinstance(message, Broadcast):
             replica = self._replica(actor, message, sender)
             self._before = dict(replica.state) if replica is not None else {}
@@ -120,8 +111,6 @@ class Watch:
         return replica if isinstance(replica, Replica) else None
 
     def _sent(self, sender: Backstage | None, target: Address, message: Any) -> None:
-        if isinstance(message, Mutate):
-            self._batches[message.batch] = self.stage.clock.now
         if not isinstance(message, Broadcast) or sender is None:
             return
         out = (sender.serial, target)
