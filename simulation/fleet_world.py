@@ -7,15 +7,20 @@ import itertools
 import time
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from simulation.fleet_behaviour import Delays, Failures
 
-if TYPE_CHECKING:
-    from simulation.fleet_agent import FleetAgent
-
 # Above this many different tasks, starts are only counted together.
 MOST_TASKS_COUNTED = 1_000_000
+
+
+class Newsworthy(Protocol):
+    """An agent, as far as the world needs to know it."""
+
+    def flush(self) -> None:
+        """Send the events that are there."""
+        ...
 
 
 class World:
@@ -27,7 +32,7 @@ class World:
         self.rng = Random(seed)
         self.now = time.monotonic()
         # Agents with events not sent yet.
-        self.with_news: list[FleetAgent] = []
+        self.with_news: list[Newsworthy] = []
         self.requests = 0
         self.events = 0
         self.refusals = 0
