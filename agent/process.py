@@ -8,6 +8,7 @@ KILL, and a shim that is gone without a word was therefore killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import shlex
@@ -24,6 +25,9 @@ from agent.task import DEFAULT_PATH, StartError, Task
 from scheduling.container import ExitStatus
 
 _SHIM = Path(__file__).with_name("shim.sh")
+# Linux: 32 pages for one argument or variable, and a pointer to each counts towards the sum.
+_LONGEST_WORD_BYTES = 32 * 4096
+_POINTER_BYTES = 8
 _KILLED = ExitStatus(signaled=True, signal=signal.SIGKILL)
 # A shell does not remark on these two: 128+2 and 128+13 are taken for the signals they mean by custom.
 _UNREMARKED = (signal.SIGINT, signal.SIGPIPE)
@@ -46,7 +50,9 @@ class ProcessDriver:
         if "=" in words[0]:
             # `env` would take it for one more variable.
             words = [self._shell, "-c", 'exec "$0" "$@"', *words]
-        variables = " ".join(shlex.quote(f"{name}={value}") for name, value in task.env.items())
+        words_of_env = [f"{name}={value}" for name, value in task.env.items()]
+        _check_length(task, [*words, *words_of_env])
+        variables = " ".join(map(shlex.quote, words_of_env))
         try:
             shim = subprocess.Popen(
                 [
@@ -178,6 +184,13 @@ def read_exit(directory: Path) -> ExitStatus | None:
     if status > 128 and (remark or status - 128 in _UNREMARKED):
         return ExitStatus(signaled=True, signal=status - 128)
     return ExitStatus(exited=True, exit_status=status)
+
+
+def _check_length(task: Task, words: list[str]) -> None:
+    """What the kernel would refuse only when the shim is at it. Raises StartError."""
+    lengths = [len(os.fsencode(word)) + _POINTER_BYTES for word in words]
+    if max(lengths) >= _LONGEST_WORD_BYTES or sum(lengths) >= os.sysconf("SC_ARG_MAX") - _LONGEST_WORD_BYTES:
+        raise StartError(f"cannot start {task.program}: {os.strerror(errno.E2BIG)}")
 
 
 def _files_limit(wanted: int) -> int:
