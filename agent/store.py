@@ -192,7 +192,8 @@ def _read_record(directory: Path) -> Record:
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
     """Replace a file in one step: a reader finds the old content or the new, never a part."""
     new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
+    # A config may hold secrets in its env.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(content)
         if durable:
             file.flush()

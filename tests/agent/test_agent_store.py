@@ -39,6 +39,12 @@ def test_what_was_written_is_found_again(store: Store) -> None:
     assert (stored.container_id, stored.config, stored.record) == ("a-0", CONFIG, RECORD)
 
 
+def test_what_may_hold_secrets_is_nobody_elses_to_read(store: Store, tmp_path: Path) -> None:
+    store.create("a-0", CONFIG, Record())
+    modes = {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0}
+
+
 def test_a_state_is_replaced_in_one_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.create("a-0", CONFIG, RECORD)
 
