@@ -94,6 +94,9 @@ class Launcher:
         self._start_actors()
         self._wait_ready()
         if not self._ending:
+            self._log.info(
+                "data in %s, placement %s", self.settings.data_path.resolve(), self.settings.placement
+            )
             sys.stderr.write(f"listening on {self.url}\n")
             sys.stderr.flush()
             command = self._guest_command(self.url) if self._guest_command is not None else []

@@ -12,7 +12,7 @@ import msgspec
 from actors.base import HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
 from scheduling import placement
-from scheduling.registry import WritePlacement
+from scheduling.registry import MarkLost, WritePlacement
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler as Rule
 from scheduling.scheduler import Write
@@ -66,6 +66,7 @@ class Scheduler(HarpoonActor):
             changes[BRAKE_KEY] = decisions.brake
             self.publisher.publish(changes)
             self._queued = list(decisions.writes)
+            self._tell_operator(decisions.writes)
         if self._queued:
             self._send_batch()
 
@@ -90,6 +91,12 @@ class Scheduler(HarpoonActor):
         self.rule.refused(write for write, answer in pairs if not answer.accepted)
         self._awaited_version = max(answer.version for answer in message.answers)
         self._sent = ()
+
+    def _tell_operator(self, writes: tuple[Write, ...]) -> None:
+        for write in writes:
+            if isinstance(write, MarkLost):
+                what = "is back" if write.since is None else "is lost; its tasks are placed elsewhere"
+                self.log.warning("the agent %s %s", write.agent, what)
 
     def _send_batch(self) -> None:
         self._sent, self._queued = tuple(self._queued[:WRITES_A_BATCH]), self._queued[WRITES_A_BATCH:]

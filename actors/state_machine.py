@@ -10,6 +10,7 @@ from thespian.actors import ThespianWatch, WatchMessage
 
 from actors.agent_link import Broken, EventStream, Mailbox, Probed, Replied, RequestSenders, Saw
 from actors.base import HarpoonActor
+from actors.log import make_logger
 from actors.messages import Commands, Follow, Topic
 from scheduling.actual import AGENT, METRICS, AgentStatus
 from scheduling.container import HostResources, totals
@@ -38,6 +39,7 @@ class StateMachine(HarpoonActor):
         ((agent, endpoint),) = message.agents.items()
         self.settings = message.settings
         self.name = f"state_machine {agent}"
+        self.log = make_logger(self.name, message.settings.log_level.upper())
         self.mailbox = Mailbox()
         self.executor = Executor(agent, self.random)
         self.status = AgentStatus(
@@ -49,6 +51,8 @@ class StateMachine(HarpoonActor):
         self._resync_after = 0.0
         self._metrics_after = 0.0
         self._probing = False
+        # A break that was asked for is no news.
+        self._resyncing = False
         self._wake_for_silence()
         self.broadcast_to(sender)
         self.publisher.publish({(AGENT, agent): self.status})
@@ -133,6 +137,11 @@ class StateMachine(HarpoonActor):
             self._set_link("connected", "")
 
     def _set_link(self, link: str, error: str) -> None:
+        if link == "stale" and self.status.link == "connected" and not self._resyncing:
+            self.log.warning("stale: %s", error)
+        elif link == "connected" and self.status.link == "stale" and not self._resyncing:
+            self.log.warning("connected again")
+        self._resyncing = self._resyncing and link != "connected"
         since = self.status.since if link == self.status.link else time.time()
         answered = self.status.answered or link == "connected"
         self.status = msgspec.structs.replace(
@@ -145,6 +154,7 @@ class StateMachine(HarpoonActor):
         if now >= self._resync_after:
             self.executor.contradicted = False
             self._resync_after = now + RESYNC_SECONDS
+            self._resyncing = True
             self.stream.reconnect()
         else:
             self.wake_within(self._resync_after - now)
