@@ -175,7 +175,6 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         for topic, followed in self.followed.items():
             if followed.broadcaster is not None and now - followed.heard_at > SILENCE_SECONDS:
                 self._follow(topic)
-        # Without a heartbeat the only subscriber is the parent, which never asks again: it is kept.
         for subscriber in self.publisher.expire(now) if self.heartbeat_seconds is not None else ():
             self.log.warning("dropped a subscriber that did not acknowledge in time: %s", subscriber)
         if self.tick_seconds is not None:
@@ -212,6 +211,14 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         followed.heard_at = time.monotonic()
         self.send(followed.broadcaster, Subscribe(topic=topic, kinds=self.follows[topic]))
 
+    def take_from_child(self, message: Broadcast, sender: Any, replica: Replica) -> None:
+        """Take in what a child broadcasts, and pass it on as one's own."""
+        changes = replica.receive(message.update)
+        stamp = Acknowledge(topic=message.topic, epoch=message.update.epoch, version=message.update.version)
+        self.send(sender, stamp)
+        if changes:
+            self.publisher.publish(changes)
+
     # --- broadcasting ---
 
     def receiveMsg_Subscribe(self, message: Subscribe, sender: Any) -> None:
@@ -232,5 +239,9 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         """Send the updates that are due."""
         if self.topic is None or self.settings is None:
             return
-        for subscriber, update in self.publisher.due(time.monotonic(), self.heartbeat_seconds):
+        now = time.monotonic()
+        # Without a heartbeat the only subscriber is the parent, which never asks again: it gets a snapshot.
+        for late in self.publisher.expire(now) if self.heartbeat_seconds is None else ():
+            self.publisher.subscribe(late, now)
+        for subscriber, update in self.publisher.due(now, self.heartbeat_seconds):
             self.send(self._addresses[str(subscriber)], Broadcast(topic=self.topic, update=update))

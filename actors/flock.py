@@ -9,7 +9,7 @@ import msgspec
 from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
-from actors.messages import Acknowledge, Broadcast, Commands, Follow, Topic
+from actors.messages import Broadcast, Commands, Follow, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, ActualReplica, AgentStatus
@@ -49,13 +49,8 @@ class Flock(HarpoonActor):
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """From a state machine: merge what changed, and pass it on."""
         agent = self.machines.heard_from(sender)
-        if agent is None:
-            return
-        changes = self.replicas[agent].receive(message.update)
-        stamp = Acknowledge(topic=message.topic, epoch=message.update.epoch, version=message.update.version)
-        self.send(sender, stamp)
-        if changes:
-            self.publisher.publish(changes)
+        if agent is not None:
+            self.take_from_child(message, sender, self.replicas[agent])
 
     def receiveMsg_Commands(self, message: Commands, _sender: Any) -> None:
         """From the shepherd: pass on to each state machine its part."""

@@ -10,7 +10,7 @@ from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
 from actors.flock import Flock, unknown
-from actors.messages import Acknowledge, Broadcast, Commands, Follow, Topic
+from actors.messages import Broadcast, Commands, Follow, Topic
 from actors.nursery import Nursery
 from scheduling.actual import AGENT, ActualReplica, AgentStatus
 from scheduling.desired import AGENT as DESIRED_AGENT
@@ -72,13 +72,8 @@ class Shepherd(HarpoonActor):
             super().receiveMsg_Broadcast(message, sender)
             return
         flock = self.flocks.heard_from(sender)
-        if flock is None:
-            return
-        changes = self.replicas[flock].receive(message.update)
-        stamp = Acknowledge(topic=message.topic, epoch=message.update.epoch, version=message.update.version)
-        self.send(sender, stamp)
-        if changes:
-            self.publisher.publish(changes)
+        if flock is not None:
+            self.take_from_child(message, sender, self.replicas[flock])
 
     def receiveMsg_Commands(self, message: Commands, _sender: Any) -> None:
         """From the transformer: pass on to each flock its part."""
