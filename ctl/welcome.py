@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ctl.client import Client
@@ -38,7 +41,7 @@ def welcome(url: str, files: Sequence[str]) -> int:
         return error.exit_code
     session.line("")
     session.line(f"dashboard and API  {url}/   {url}/docs   {url}/api/v1/jobs")
-    session.line(f"on the command line  harpoonctl --endpoint {url} ps")
+    session.line(f"on the command line  {_harpoonctl()} --endpoint {url} ps")
     session.line("Ctrl-C ends it all")
     return 0
 
@@ -50,6 +53,14 @@ def _show_urls(session: Session, key: str) -> None:
         for port in (task.ports or {}).values():
             _wait_open(host, port)
             session.line(f"{task.id}  http://{host}:{port}/")
+
+
+def _harpoonctl() -> str:
+    """How to call harpoonctl from here: a newcomer's shell does not find what is in .venv."""
+    beside = Path(sys.executable).with_name("harpoonctl")
+    if shutil.which("harpoonctl") or not beside.exists():
+        return "harpoonctl"
+    return os.path.relpath(beside)
 
 
 def _wait_open(host: str, port: int) -> None:
