@@ -15,7 +15,7 @@ import tarfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -61,7 +61,9 @@ def fetch(url: str, directory: Path, cancelled: threading.Event, limits: Limits 
     if not url:
         return
     try:
-        _save(_chunks(url), archive, cancelled, limits)
+        # Closed at once, also after an error: its connection must not stay until the garbage is collected.
+        with closing(_chunks(url)) as chunks:
+            _save(chunks, archive, cancelled, limits)
         unpack(archive, root, cancelled, limits)
     except ArtifactError as error:
         raise ArtifactError(f"artifact {url}: {error}") from error
@@ -88,11 +90,11 @@ def _check(cancelled: threading.Event) -> None:
         raise ArtifactError("fetching was cancelled")
 
 
-def _chunks(url: str) -> Iterator[bytes]:
+def _chunks(url: str) -> Generator[bytes, None, None]:
     return _local_chunks(url) if url.startswith("file://") else _http_chunks(url)
 
 
-def _local_chunks(url: str) -> Iterator[bytes]:
+def _local_chunks(url: str) -> Generator[bytes, None, None]:
     path = Path(unquote(urlsplit(url).path))
     try:
         # Non-blocking, so that a FIFO is refused below instead of waited for.
@@ -107,7 +109,7 @@ def _local_chunks(url: str) -> Iterator[bytes]:
             yield chunk
 
 
-def _http_chunks(url: str) -> Iterator[bytes]:
+def _http_chunks(url: str) -> Generator[bytes, None, None]:
     try:
         with requests.get(url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as response:
             if response.status_code != 200:

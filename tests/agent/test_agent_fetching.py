@@ -141,3 +141,56 @@ def test_one_that_cannot_be_fetched_is_deleted_and_says_why(
     agent.create("bad-0", config(ports={"DB": 29003}))
     agent.call("DELETE", "/containers/bad-0")
     watch.close()
+
+
+def test_a_slow_host_holds_up_only_what_comes_from_there(agent: Agent, server: SlowServer) -> None:
+    slow = config("./web", artifact_url=server.url, command={"working_dir": "/bin", "exec": ["./web"]})
+    names = [f"held-{number}" for number in range(6)]
+    for name in names:
+        assert agent.call("PUT", f"/containers/{name}", slow).status == 201
+    assert server.asked.wait(10)
+
+    agent.run("plain-0", config("/bin/sh", "-c", "exit 0"))
+
+    agent.wait_for("plain-0", "finished")
+    assert not server.opened.is_set(), "none of the slow ones was there"
+    for name in [*names, "plain-0"]:
+        assert agent.call("DELETE", f"/containers/{name}").status == 200
+
+
+def test_a_fetch_that_was_cancelled_gives_up_its_turn(agent: Agent) -> None:
+    """A server that dribbles must not keep the turns of containers that are gone."""
+    stop = threading.Event()
+
+    class Dribble(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100000000")
+            self.end_headers()
+            asked.release()
+            while not stop.wait(0.05):
+                try:
+                    self.wfile.write(b"x" * 10)
+                except OSError:
+                    gone.release()
+                    return
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    asked, gone = threading.Semaphore(0), threading.Semaphore(0)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dribble) as dribble:
+        threading.Thread(target=dribble.serve_forever, args=(0.01,), daemon=True).start()
+        body = config("./web", artifact_url=f"http://127.0.0.1:{dribble.server_port}/web.tar")
+        try:
+            for number in range(4):
+                assert agent.call("PUT", f"/containers/dribble-{number}", body).status == 201
+            for _ in range(4):
+                assert asked.acquire(timeout=10), "all four downloads under way"
+            for number in range(4):
+                assert agent.call("DELETE", f"/containers/dribble-{number}").status == 200
+            for _ in range(4):
+                assert gone.acquire(timeout=10), "the download goes on for nobody"
+        finally:
+            stop.set()
+            dribble.shutdown()
