@@ -39,8 +39,6 @@ RULES_MAY_USE = {
     "typing",
     "urllib",  # its parser of addresses
 }
-# Libraries that another one brings along and shows in its own interface.
-BROUGHT_ALONG = {"urllib3"}  # requests: its errors and connections are urllib3's
 NOT_SHIPPED = {"tests", "bench", "docs", "examples"}
 LONGEST_FILE_LINES = 400
 
@@ -141,7 +139,7 @@ def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
     declared = {{"pyyaml": "yaml"}.get(name, name) for name in declared}
     ours = set(MAY_IMPORT) | set(sys.stdlib_module_names)
     used = {module.partition(".")[0] for path in MODULES for module, _ in imports(path)} - ours
-    assert used <= declared | BROUGHT_ALONG
+    assert used <= declared
 
 
 def test_test_files_have_names_of_their_own() -> None:
