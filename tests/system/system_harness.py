@@ -241,9 +241,9 @@ class Agent(Program):
         return found
 
     def clean(self) -> None:
-        """End it and all its tasks."""
-        if self.process.poll() is None:
-            self.end()
+        """End it and all its tasks, also if the test has left them stopped."""
+        self.process.kill()
+        self.process.wait()
         for process in psutil.process_iter():
             if f"{self.directory}/" in command_line(process) or _works_in(process, self.directory):
                 with contextlib.suppress(psutil.Error):
