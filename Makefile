@@ -31,13 +31,16 @@ check: install
 bench: install
 	$(BIN)/python -m bench
 
-# What is too long for every day: thousands of simulated runs and faults.
+# What is too long for every day: thousands of simulated runs, and of kills in mid-write. It fails, too, when
+# it has checked too little.
 soak: install
-	$(BIN)/python -m simulation --seeds 0..10000
+	$(BIN)/python -m simulation --soak 10000
+	HARPOON_KILLS=5000 $(BIN)/python -m pytest tests/actors/test_store_killed.py
 
 # The parts of docs/ that are made from the code.
 docs: install
 	$(BIN)/python -m scheduling.diagram > docs/lifecycle.md
+	$(BIN)/python -m config.bounds_page > docs/bounds.md
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

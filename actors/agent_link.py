@@ -19,6 +19,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from actors.hosts import boot_seconds
+from config.bounds import LARGEST_REPLY_BYTES, MAILBOX_HAPPENINGS
+from config.bounds import LONGEST_RECONNECT_SECONDS as LONGEST_PAUSE_SECONDS
 from scheduling.container import STATE_EVENT_DECODER, StateEvent
 from scheduling.executor import Outcome, Request
 from scheduling.lifecycle import Input
@@ -29,8 +32,6 @@ FIRST_EVENT_SECONDS = 15.0
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
-LARGEST_REPLY_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
 # A pulled cable resets nothing: the kernel asks the other side after 5 s of silence, and gives up after 11.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
@@ -78,7 +79,7 @@ class Mailbox:
     """What the threads tell the actor: a queue, and a descriptor that is readable while it is not empty."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+        self._queue: queue.Queue[Happening] = queue.Queue(MAILBOX_HAPPENINGS)
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -88,7 +89,7 @@ class Mailbox:
         return self._reader.fileno()
 
     def put(self, happening: Happening) -> None:
-        """Called by the threads."""
+        """Called by the threads; waits for room, so that an agent can't tell more than is taken in."""
         self._queue.put(happening)
         # When the pair is full the actor has been woken often enough.
         with contextlib.suppress(BlockingIOError):
@@ -100,7 +101,7 @@ class Mailbox:
             while self._reader.recv(4096):
                 pass
         happenings = []
-        while not self._queue.empty():
+        for _ in range(self._queue.qsize()):
             happenings.append(self._queue.get_nowait())
         return happenings
 
@@ -189,18 +190,21 @@ class RequestSenders:
         self._threads = 0
         self._idle = 0
         self._lock = threading.Lock()
-        # None is the question whether the agent is there.
-        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        # None is the question whether the agent is there; a request comes with when its lease ends.
+        self._queue: queue.SimpleQueue[tuple[Request, float] | None] = queue.SimpleQueue()
 
     def probe(self) -> None:
         """Ask the agent for its resources, just to see whether it answers."""
         self._hand_out(None)
 
-    def send(self, request: Request) -> None:
-        """Have a thread send it; the reply comes to the mailbox."""
-        self._hand_out(request)
+    def send(self, request: Request, lease_until: float) -> None:
+        """Have a thread send it; the reply comes to the mailbox.
 
-    def _hand_out(self, request: Request | None) -> None:
+        It is not sent from `lease_until` (boot seconds) on: the process may be stopped in between.
+        """
+        self._hand_out((request, lease_until))
+
+    def _hand_out(self, request: tuple[Request, float] | None) -> None:
         with self._lock:
             if self._idle == 0 and self._threads < self._most:
                 self._threads += 1
@@ -212,11 +216,12 @@ class RequestSenders:
     def _run(self) -> None:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_SECONDS)
         while True:
-            request = self._queue.get()
-            if request is None:
+            handed = self._queue.get()
+            if handed is None:
                 self._mailbox.put(Probed(self._ask_resources()))
             else:
-                outcome, error = self._exchange(connection, request)
+                request, lease_until = handed
+                outcome, error = self._exchange(connection, request, lease_until)
                 self._mailbox.put(Replied(request.task, request.step, outcome, error))
             with self._lock:
                 self._idle += 1
@@ -233,10 +238,15 @@ class RequestSenders:
             connection.close()
         return ""
 
-    def _exchange(self, connection: http.client.HTTPConnection, request: Request) -> tuple[Outcome, str]:
+    def _exchange(
+        self, connection: http.client.HTTPConnection, request: Request, lease_until: float
+    ) -> tuple[Outcome, str]:
         verb, path, right = _VERBS[request.step]
         path = f"/api/v0/containers/{request.task}{path}"
         for kept_alive in (connection.sock is not None, False):
+            if boot_seconds() >= lease_until:
+                # Rare, and a first try may have arrived: taken for one of which nothing is known.
+                return "unanswered", f"{verb} {path}: the lease ran out before it was sent"
             try:
                 connection.request(verb, path, body=request.body or None)
                 response = connection.getresponse()

@@ -33,6 +33,7 @@ from actors.messages import (
     Wire,
     Wired,
 )
+from config.bounds import EARLY_MESSAGES
 from config.settings import Settings
 from scheduling.actual import ActualReplica
 from scheduling.replica import Changes, Publisher, Replica
@@ -43,9 +44,8 @@ SILENCE_SECONDS = 10.0
 _BUG_EXIT = 70
 # A collection per 700 new objects, Python's default, costs 5% where thousands of reports come in.
 GARBAGE_THRESHOLD = 20_000
-# What can't be handled before the actor is wired, and how much of it is kept; senders repeat the rest.
+# What can't be handled before the actor is wired; senders repeat what is not kept.
 NEEDS_WIRING = (Mutate, Mutated, Commands, Broadcast)
-EARLY_MESSAGES = 1000
 
 
 class CannotStartError(Exception):
@@ -211,10 +211,15 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         followed.heard_at = time.monotonic()
         self.send(followed.broadcaster, Subscribe(topic=topic, kinds=self.follows[topic]))
 
-    def take_from_child(self, message: Broadcast, sender: Any, replica: Replica) -> None:
+    def take_from_child(
+        self, message: Broadcast, sender: Any, replica: Replica, lease_until: float = 0.0
+    ) -> None:
         """Take in what a child broadcasts, and pass it on as one's own."""
-        changes = replica.receive(message.update)
-        stamp = Acknowledge(topic=message.topic, epoch=message.update.epoch, version=message.update.version)
+        update = message.update
+        changes = replica.receive(update)
+        stamp = Acknowledge(
+            topic=message.topic, epoch=update.epoch, version=update.version, lease_until=lease_until
+        )
         self.send(sender, stamp)
         if changes:
             self.publisher.publish(changes)

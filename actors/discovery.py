@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from actors.base import CannotStartError, HarpoonActor
-from actors.messages import Mutate, Mutated
+from actors.messages import Mutate, Mutated, Wire
 from config.agents_file import AgentsFileError, read_agents_file, spec
 from scheduling.registry import AgentSpec, SyncAgents
 
@@ -17,7 +17,10 @@ STATIC, FILE = "static", "file"
 
 
 class Discovery(HarpoonActor):
-    """Tells the registry again only when a source has changed; a bad file keeps the agents known so far."""
+    """Tells the registry again when a source has changed, or an actor was made anew.
+
+    A bad file keeps the agents known so far.
+    """
 
     def begin(self) -> None:
         """Read the sources for the first time."""
@@ -34,6 +37,12 @@ class Discovery(HarpoonActor):
             self._read_file()
         except AgentsFileError as error:
             raise CannotStartError(str(error)) from None
+
+    def receiveMsg_Wire(self, message: Wire, sender: Any) -> None:
+        """Somebody was made anew. If it is the registry, it may have lost its file, and know of no agent."""
+        super().receiveMsg_Wire(message, sender)
+        if not self.failed:
+            self._told, self._batch = {}, ""
 
     def tick(self) -> None:
         """Look at the file again, and give up an answer that does not come."""

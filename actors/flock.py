@@ -9,15 +9,25 @@ import msgspec
 from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
-from actors.messages import Broadcast, Commands, Follow, Topic
+from actors.hosts import boot_seconds
+from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
-from scheduling.actual import AGENT, ActualReplica, AgentStatus
+from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
+from scheduling.commands import Batch
+from scheduling.lease import ASK_AGAIN_SECONDS, Lease, Succession
 from scheduling.replica import Changes
+
+# Held for a state machine that has asked for a lease and nothing else.
+NO_COMMANDS = Batch(commands={}, configs={})
 
 
 class Flock(HarpoonActor):
-    """Merges what its state machines say, and broadcasts it to the shepherd."""
+    """Merges what its state machines say, and broadcasts it to the shepherd.
+
+    Its lease to command comes from the shepherd, and is handed on with commands and acknowledgements. It is
+    asked for when there is something to command, and renewed while containers change: idle, it costs nothing.
+    """
 
     topic: ClassVar[Topic] = "actual"
     tick_seconds: ClassVar[float | None] = None
@@ -28,18 +38,26 @@ class Flock(HarpoonActor):
         self.endpoints: dict[str, str] = {}
         self.machines = Nursery(self, StateMachine)
         self.replicas: dict[str, ActualReplica] = {}
+        self.shepherd: Any = None
+        self.lease = Lease()
+        self.turns = Succession()
+        # By agent: commands that wait for a lease.
+        self.held: dict[str, Batch] = {}
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
         if self.settings is None:
-            self.settings = message.settings
+            self.settings, self.shepherd = message.settings, sender
             self.broadcast_to(sender)
         for agent in [name for name in self.endpoints if message.agents.get(name) != self.endpoints[name]]:
             self._release(agent)
         changes: Changes = {}
+        now = boot_seconds()
+        self.turns.tidy(now)
         for agent, endpoint in message.agents.items():
             if agent not in self.endpoints:
                 self.endpoints[agent] = endpoint
+                self.turns.close(agent, now + message.waits.get(agent, 0.0))
                 changes[AGENT, agent] = AgentStatus(
                     name=agent, endpoint=endpoint, link="connecting", answered=False, since=time.time()
                 )
@@ -49,32 +67,83 @@ class Flock(HarpoonActor):
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """From a state machine: merge what changed, and pass it on."""
         agent = self.machines.heard_from(sender)
-        if agent is not None:
-            self.take_from_child(message, sender, self.replicas[agent])
+        if agent is None:
+            return
+        now = boot_seconds()
+        if any(key[0] == CONTAINER for key in message.update.changes):
+            self._renew(now)
+        self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
 
-    def receiveMsg_Commands(self, message: Commands, _sender: Any) -> None:
-        """From the shepherd: pass on to each state machine its part."""
+    def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
+        """From the shepherd: pass on to each state machine its part, once we have a lease."""
+        if sender == self.shepherd:
+            self.lease.extend(message.lease_until)
         for agent in message.batch.commands:
-            machine = self.machines.address_of(agent)
-            if machine is not None:
-                self.send(machine, Commands(batch=message.batch.part({agent})))
+            part = message.batch.part({agent})
+            self.held[agent] = self.held[agent].then(part) if agent in self.held else part
+        self._pass_on()
+
+    def receiveMsg_LeaseRequest(self, _message: LeaseRequest, sender: Any) -> None:
+        """From a state machine, whose lease has run out and that has something to send."""
+        agent = self.machines.name_of(sender)
+        if agent is not None:
+            self.held.setdefault(agent, NO_COMMANDS)
+            self._pass_on()
+
+    def receiveMsg_LeaseGrant(self, message: LeaseGrant, sender: Any) -> None:
+        """From the shepherd: we are its flock, and may command."""
+        if sender == self.shepherd and message.holder == self.publisher.epoch:
+            self.lease.granted(message.asked_at)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Hand what is held to the state machines that may command now; the rest waits."""
+        now = boot_seconds()
+        if self.held:
+            self._renew(now)
+        for agent in list(self.held):
+            until = self._lease_for(agent, now)
+            if until:
+                batch, machine = self.held.pop(agent), self.machines.address_of(agent)
+                if machine is not None:
+                    self.send(machine, Commands(batch=batch, lease_until=until))
+        if self.held:
+            self.wake_within(ASK_AGAIN_SECONDS)
+
+    def _renew(self, now: float) -> None:
+        if self.lease.asks(now):
+            self.send(self.shepherd, LeaseRequest(holder=self.publisher.epoch, asked_at=now))
+
+    def _lease_for(self, agent: str, now: float) -> float:
+        """Until when this agent's state machine may command; 0 for not now."""
+        if not self.lease.valid(now) or not self.turns.may_grant(agent, now):
+            return 0.0
+        self.turns.granted(agent, now)
+        return self.lease.until
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, _sender: Any) -> None:
         """A state machine died: what it said is unknown from now on, until its successor's agent answers."""
         agent = self.machines.lost(message.childAddress)
+        if agent is not None:
+            self._ended(agent, proven=True)
         status = self.publisher.state.get((AGENT, agent)) if agent is not None else None
         if agent is None or status is None:
             return
         self.log.warning("the state machine of %s died; making it anew", agent)
         self.publisher.publish({(AGENT, agent): unknown(status, "its state machine is being made anew")})
+        self._publish_nursery()
         self.wake_within(self.machines.next_within())
 
     def tick(self) -> None:
         """Make state machines anew whose pause is over, or that never came up."""
         for agent in self.machines.give_up_silent():
+            self._ended(agent, proven=False)
             self.log.warning("the state machine of %s did not come up; making it anew", agent)
         for agent in self.machines.due():
             self._follow_agent(agent)
+        self._pass_on()
+        if self.machines.restarts:
+            self._publish_nursery()
         if self.machines.waiting:
             self.wake_within(self.machines.next_within())
         if self.machines.awaited:
@@ -87,13 +156,26 @@ class Flock(HarpoonActor):
         machine = self.machines.make(agent)
         self.send(machine, Follow(agents={agent: self.endpoints[agent]}, settings=self.settings))
 
+    def _ended(self, agent: str, *, proven: bool) -> None:
+        """Its state machine is given up. One that was reaped sends nothing any more; one that was only told
+        to end may be stopped, or slow, and have a lease still."""
+        self.turns.ended(agent, proven=proven)
+        self.held.pop(agent, None)
+
+    def _publish_nursery(self) -> None:
+        # By the epoch: a flock has no name of its own, and its successor begins anew.
+        self.publisher.publish({(NURSERY, self.publisher.epoch): self.machines.status("state_machine")})
+
     def _release(self, agent: str) -> None:
         machine = self.machines.release(agent)
         if machine is not None:
             self.send(machine, ActorExitRequest())
+        self._ended(agent, proven=False)
         del self.endpoints[agent]
         replica = self.replicas.pop(agent)
         self.publisher.publish(dict.fromkeys([*replica.state, (AGENT, agent)]))
+        if self.machines.restarts:
+            self._publish_nursery()
 
 
 def unknown(status: AgentStatus, why: str) -> AgentStatus:

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from actors.store import Store
-from scheduling.desired import Desired
+from scheduling.desired import JOB, Desired
 from scheduling.job import JobConfig, decode_hook
-from scheduling.registry import ScheduleJob, judge
+from scheduling.jobs import ScheduleJob
+from scheduling.registry import judge
 from scheduling.replica import Changes
 from scheduling.validation import problems
 
@@ -47,4 +48,4 @@ def import_jobs(store: Store, jobs: list[JobConfig]) -> int:
         changes.update(brought)
     if changes:
         store.commit(version + 1, changes, {})
-    return len(changes)
+    return sum(key[0] == JOB for key in changes)

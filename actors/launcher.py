@@ -28,13 +28,12 @@ from actors.log import make_logger
 from actors.messages import Begin, Begun
 from actors.processes import Helper
 from actors.system import free_port, start_system
+from config.bounds import MOST_STARTS
 from config.settings import Settings
 
 START_SECONDS = 30.0
 READY_SECONDS = 30.0
 END_SECONDS = 4.0
-# Helpers or actors that die more often than this in a row: it makes no sense to go on.
-MOST_STARTS = 10
 CALM_SECONDS = 30.0
 
 
@@ -157,6 +156,7 @@ class Launcher:
             self.settings.actor_address,
         ]
         command += ["--workers", str(self.settings.web_workers), "--parent", str(os.getpid())]
+        command += ["--placement", self.settings.placement]
         for name in (self.settings.listen_address[0], *self.settings.host_names):
             command += ["--name", name.lower()]
         os.set_inheritable(listener.fileno(), True)

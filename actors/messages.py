@@ -11,8 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 from config.settings import Settings
+from scheduling.answer import Answer
 from scheduling.commands import Batch
-from scheduling.registry import Answer, Mutation
+from scheduling.registry import Mutation
 from scheduling.replica import Update
 
 Topic = Literal["desired", "actual", "waiting", "roster"]
@@ -72,6 +73,13 @@ class Wired(Message, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Troubled(Message, frozen=True, kw_only=True):
+    """The actor lives, and can't do a part of its work, for this reason; empty: it can again."""
+
+    name: str
+    error: str
+
+
 # --- between a broadcaster and those who follow it ------------------------------------------------
 
 
@@ -90,11 +98,15 @@ class Broadcast(Message, frozen=True, kw_only=True):
 
 
 class Acknowledge(Message, frozen=True, kw_only=True):
-    """The update with this stamp has been taken in."""
+    """The update with this stamp has been taken in.
+
+    A flock's to its state machines say, too, until when they may command (`actors.hosts.boot_seconds`).
+    """
 
     topic: Topic
     epoch: str
     version: int
+    lease_until: float = 0.0
 
 
 # --- to the registry, from web, scheduler and discovery -------------------------------------------
@@ -125,19 +137,50 @@ class Mutated(Message, frozen=True, kw_only=True):
 
 
 class Commands(Message, frozen=True, kw_only=True):
-    """Task commands for agents; each hop passes on the part of those below it."""
+    """Task commands for agents; each hop passes on the part of those below it.
+
+    To a flock on the shepherd's host, and to a state machine, they say, too, until when it may command
+    (`actors.hosts.boot_seconds`, common to all processes of a host; 0: nothing new). Without any commands,
+    they are a flock's answer to the `LeaseRequest` of a state machine.
+    """
 
     batch: Batch
+    lease_until: float = 0.0
 
 
 # --- from the shepherd to its flocks, and from a flock to its state machines ----------------------
 
 
 class Follow(Message, frozen=True, kw_only=True):
-    """These agents (name → endpoint), and no others, are yours to follow."""
+    """These agents (name → endpoint), and no others, are yours to follow.
+
+    `waits`: in how many seconds one of them may be commanded, where a predecessor may still command it.
+    """
 
     agents: dict[str, str]
     settings: Settings
+    waits: dict[str, float] = {}
+
+
+class LeaseGrant(Message, frozen=True, kw_only=True):
+    """To a flock: you may command; the values are those of its `LeaseRequest`."""
+
+    holder: str
+    asked_at: float
+
+
+# --- from a state machine to its flock, and from a flock to the shepherd --------------------------
+
+
+class LeaseRequest(Message, frozen=True, kw_only=True):
+    """May I command? Not answered if not, or not yet.
+
+    `holder` is the epoch of who asks: the answer may reach the next one at its address. `asked_at` is on the
+    asker's clock (`actors.hosts.boot_seconds`), and means nothing to who answers.
+    """
+
+    holder: str
+    asked_at: float
 
 
 # --- from an actor to itself ----------------------------------------------------------------------

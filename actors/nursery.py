@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorExitRequest
 
+from config.bounds import LONGEST_RESTART_SECONDS as LONGEST_PAUSE_SECONDS
+from config.bounds import RECOVERED_SECONDS
+from scheduling.roster import ChildStatus, NurseryStatus
+
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 10.0
-# A child that lived this long has recovered: its next death is a first one.
-RECOVERED_SECONDS = 60.0
 
 
 # A child that dies before it is up does not always bring a ChildActorExited: one that has said nothing for
@@ -37,6 +38,7 @@ class Nursery:
         self._parent = parent
         self._kind = kind
         self.children: dict[str, Child] = {}
+        self.restarts = 0
         self._names: dict[str, str] = {}
 
     def make(self, name: str, kind: Any = None) -> Any:
@@ -85,6 +87,7 @@ class Nursery:
         child, now = self.children[name], time.monotonic()
         child.deaths = 1 if now - child.made_at > RECOVERED_SECONDS else child.deaths + 1
         child.restarts += 1
+        self.restarts += 1
         child.address = None
         pause = FIRST_PAUSE_SECONDS * 2.0 ** min(child.deaths - 1, 10)
         child.due_at = now + min(LONGEST_PAUSE_SECONDS, pause)
@@ -109,6 +112,21 @@ class Nursery:
         """In how many seconds the next one is due; only for when some are waiting."""
         earliest = min(self.children[name].due_at for name in self.waiting)
         return max(0.0, earliest - time.monotonic())
+
+    def status(self, kind: str) -> NurseryStatus:
+        """How the children of this kind are doing, for those who watch from outside."""
+        ago = time.time() - time.monotonic()  # from monotonic seconds to those since 1970
+        troubled = tuple(
+            ChildStatus(
+                name=name,
+                deaths=child.deaths,
+                next_at=round(ago + child.due_at, 3) if child.address is None else None,
+                made_at=round(ago + child.made_at, 3),
+            )
+            for name, child in self.children.items()
+            if child.restarts
+        )
+        return NurseryStatus(kind=kind, restarts=self.restarts, children=troubled)
 
     def release(self, name: str) -> Any:
         """Let go of a child; returns its address if it lives."""

@@ -11,8 +11,12 @@ import msgspec
 
 from actors.base import HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
+from config.bounds import WRITES_A_BATCH
 from scheduling import placement
-from scheduling.registry import MarkLost, WritePlacement
+from scheduling.migrating import StepMigration
+from scheduling.migration import Migration
+from scheduling.presence import EndRelease, MarkLost
+from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler as Rule
 from scheduling.scheduler import Write
@@ -20,8 +24,6 @@ from scheduling.waiting import BRAKE_KEY, WAITING
 
 # A batch not answered in this time is given up; its tasks are looked at again.
 ANSWER_SECONDS = 10.0
-# A cap on one message and one commit; the rest follows in the next round.
-WRITES_A_BATCH = 5000
 
 
 class Scheduler(HarpoonActor):
@@ -45,6 +47,7 @@ class Scheduler(HarpoonActor):
         self._batch = ""
         self._sent_at = 0.0
         self._awaited_version = 0
+        self._awaited_epoch = ""
 
     def changed(self, topic: Topic, changes: Changes) -> None:
         """Let the rule see what changed."""
@@ -57,7 +60,11 @@ class Scheduler(HarpoonActor):
         """Decide, once the last writes are answered and visible."""
         if self.settings is None or not all(followed.known for followed in self.followed.values()):
             return
-        if self._batch or self.followed["desired"].replica.version < self._awaited_version:
+        desired = self.followed["desired"].replica
+        if desired.epoch != self._awaited_epoch:
+            # A new registry has all that the last one had answered; or it has lost its file, and counts anew.
+            self._awaited_epoch, self._awaited_version = desired.epoch, 0
+        if self._batch or desired.version < self._awaited_version:
             return
         if not self._queued and (self.rule.has_work or self._woken):
             self._woken = False
@@ -97,6 +104,21 @@ class Scheduler(HarpoonActor):
             if isinstance(write, MarkLost):
                 what = "is back" if write.since is None else "is lost; its tasks are placed elsewhere"
                 self.log.warning("the agent %s %s", write.agent, what)
+            elif isinstance(write, StepMigration) and write.migration.reason:
+                self._tell_of(write.migration)
+            elif isinstance(write, EndRelease):
+                self.log.warning("the outage that the brake was released for is over; it may hold again")
+
+    def _tell_of(self, migration: Migration) -> None:
+        before = self.rule.desired.migrations.get(migration.id)
+        if before is not None and before.state is not migration.state:
+            self.log.warning(
+                "the migration %s of %s is %s: %s",
+                migration.id,
+                migration.key,
+                migration.state,
+                migration.reason,
+            )
 
     def _send_batch(self) -> None:
         self._sent, self._queued = tuple(self._queued[:WRITES_A_BATCH]), self._queued[WRITES_A_BATCH:]

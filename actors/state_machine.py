@@ -10,11 +10,14 @@ from thespian.actors import ThespianWatch, WatchMessage
 
 from actors.agent_link import Broken, EventStream, Mailbox, Probed, Replied, RequestSenders, Saw
 from actors.base import HarpoonActor
+from actors.hosts import boot_seconds
 from actors.log import make_logger
-from actors.messages import Commands, Follow, Topic
+from actors.messages import Acknowledge, Commands, Follow, LeaseRequest, Topic
+from config.bounds import REQUESTS_IN_FLIGHT
 from scheduling.actual import AGENT, METRICS, AgentStatus
 from scheduling.container import HostResources, totals
-from scheduling.executor import REQUESTS_IN_FLIGHT, Executor
+from scheduling.executor import Executor
+from scheduling.lease import ASK_AGAIN_SECONDS, Lease
 from scheduling.replica import Changes
 
 # How often at most the agent's full state is asked for because it contradicted its stream.
@@ -31,13 +34,16 @@ class StateMachine(HarpoonActor):
     def __init__(self) -> None:
         super().__init__()
         self.mailbox: Mailbox | None = None
+        self.flock: Any = None
+        # Requests are sent only while it is valid; the event stream and probes are reads, and need none.
+        self.lease = Lease()
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """Learn which agent is ours; the first thing a state machine hears, and only once."""
         if self.mailbox is not None:
             return  # meant for a dead state machine whose port is ours now
         ((agent, endpoint),) = message.agents.items()
-        self.settings = message.settings
+        self.settings, self.flock = message.settings, sender
         self.name = f"state_machine {agent}"
         self.log = make_logger(self.name, message.settings.log_level.upper())
         self.mailbox = Mailbox()
@@ -57,10 +63,20 @@ class StateMachine(HarpoonActor):
         self.broadcast_to(sender)
         self.publisher.publish({(AGENT, agent): self.status})
 
-    def receiveMsg_Commands(self, message: Commands, _sender: Any) -> None:
+    def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
         """Take in commands, if what we know of the agent is fresh; they are sent again otherwise."""
+        self._take_lease(message.lease_until, sender)
         if self.status.link == "connected":
             self.executor.command(message.batch.commands.get(self.status.name, ()), message.batch.configs)
+
+    def receiveMsg_Acknowledge(self, message: Acknowledge, sender: Any) -> None:
+        """The flock is ready for the next update; who is busy gets its lease renewed by that."""
+        super().receiveMsg_Acknowledge(message, sender)
+        self._take_lease(message.lease_until, sender)
+
+    def _take_lease(self, until: float, sender: Any) -> None:
+        if sender == self.flock:  # not one that means a dead state machine whose port is ours now
+            self.lease.extend(until)
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
         """The stream or a reply has something."""
@@ -108,8 +124,7 @@ class StateMachine(HarpoonActor):
         now = time.time()
         next_at = self.executor.tick(now)
         if self.status.link == "connected":
-            for request in self.executor.requests(now):
-                self.senders.send(request)
+            self._send_requests(now)
             self._resync_if_contradicted(now)
         changes = self.executor.reports()
         self._sample_metrics(changes, now)
@@ -123,12 +138,26 @@ class StateMachine(HarpoonActor):
         if next_at is not None:
             self.wake_within(max(next_at - now, 0.01))
 
+    def _send_requests(self, now: float) -> None:
+        """Send what is due while we may; else ask our flock, and send it once it has answered."""
+        at = boot_seconds()
+        if self.lease.valid(at):
+            for request in self.executor.requests(now):
+                self.senders.send(request, self.lease.until)
+        elif self.executor.has_requests(now):
+            if self.lease.asks(at):
+                self.send(self.flock, LeaseRequest(holder=self.publisher.epoch, asked_at=at))
+            self.wake_within(ASK_AGAIN_SECONDS)
+
     def watch(self) -> Any:
         """Watch the mailbox."""
         return ThespianWatch([self.mailbox.fileno()]) if self.mailbox is not None else None
 
     def _saw(self, saw: Saw, now: float) -> None:
         self.executor.saw(saw.event.containers, everything=saw.first, now=now)
+        asked_for = self._resyncing and now - self.status.since < RESYNC_SECONDS
+        if saw.first and self.status.link == "stale" and not asked_for:
+            self.executor.was_away()
         self._resources = saw.event.resources
         old = self.status.resources
         if old is None or totals(old) != totals(self._resources):

@@ -15,14 +15,26 @@ from typing import Any
 
 import msgspec
 
-from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Job, Placement
+from config.bounds import REQUESTS_KEPT
+from scheduling.answer import Answer
+from scheduling.desired import (
+    AGENT,
+    FLEET,
+    HISTORY,
+    JOB,
+    MIGRATION,
+    PLACEMENT,
+    Agent,
+    BrakeRelease,
+    Job,
+    Placement,
+)
+from scheduling.history import History
 from scheduling.job import decode_hook, encode_hook
-from scheduling.registry import Answer
+from scheduling.migration import Migration
 from scheduling.replica import Key
 
-SCHEMA_VERSION = 1
-# Request ids and their answers are kept for this many requests; repeating an older one does it again.
-REQUESTS_KEPT = 100_000
+SCHEMA_VERSION = 2
 FILE_NAME = "registry.db"
 _REMEDY = "move it away, start without it, then `harpoonctl snapshot restore FILE` brings a backup back"
 
@@ -30,7 +42,18 @@ _TABLES: dict[str, tuple[str, Any]] = {
     JOB: ("jobs", Job),
     AGENT: ("agents", Agent),
     PLACEMENT: ("placements", Placement),
+    FLEET: ("fleet", BrakeRelease),
+    MIGRATION: ("migrations", Migration),
+    HISTORY: ("histories", History),
 }
+# What came with schema 2.
+_SECOND = """
+CREATE TABLE fleet (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE migrations (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE histories (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+"""
+# By the schema that is found: what makes it the next one.
+_UPGRADES = {1: _SECOND}
 _SCHEMA = """
 CREATE TABLE jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE agents (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -147,9 +170,13 @@ class Store:
         (found,) = execute("PRAGMA user_version").fetchone()
         if found == 0:
             self._connection.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {_SCHEMA} {_SECOND} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-        elif found != SCHEMA_VERSION:
+        while found in _UPGRADES:
+            execute_all = self._connection.executescript
+            execute_all(f"BEGIN; {_UPGRADES[found]} PRAGMA user_version = {found + 1}; COMMIT;")
+            found += 1
+        if found not in (0, SCHEMA_VERSION):
             raise StoreError(
                 f"{self.path} has schema {found}; this program knows {SCHEMA_VERSION}: use a newer one"
             )

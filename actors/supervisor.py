@@ -11,7 +11,7 @@ from thespian.actors import ChildActorExited
 
 from actors.base import HarpoonActor
 from actors.discovery import Discovery
-from actors.messages import Begin, Begun, Subscribe, Topic, Wire, Wired
+from actors.messages import Begin, Begun, Subscribe, Topic, Troubled, Wire, Wired
 from actors.nursery import Nursery
 from actors.registry import Registry
 from actors.scheduler import Scheduler
@@ -65,13 +65,22 @@ class Supervisor(HarpoonActor):
     def receiveMsg_Wired(self, message: Wired, sender: Any) -> None:
         """An actor is up, or can't be."""
         self.actors.heard_from(sender)
-        self._publish({message.name: message.pid})
+        known = self.publisher.state.get((ACTOR, message.name))
+        fresh = not isinstance(known, ActorStatus) or known.pid != message.pid
+        # It says so again whenever it is wired anew: that is no news about what troubles it.
+        troubles = {message.name: message.error} if fresh or message.error else {}
+        self._publish({message.name: message.pid}, troubles)
         if message.error and self._launcher is None:
             self.log.critical("%s", message.error)
         self._missing.discard(message.name)
         if self._launcher is not None and (message.error or not self._missing):
             self.send(self._launcher, Begun(pid=os.getpid(), error=message.error))
             self._launcher = None
+
+    def receiveMsg_Troubled(self, message: Troubled, sender: Any) -> None:
+        """An actor lives, and can't do a part of its work; or can again."""
+        if self.actors.name_of(sender) == message.name:
+            self._publish(troubles={message.name: message.error})
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, _sender: Any) -> None:
         """An actor died: make it anew, after a pause if it keeps dying."""
@@ -89,6 +98,7 @@ class Supervisor(HarpoonActor):
             return
         for name in self.actors.give_up_silent():
             self.log.warning("the %s did not come up; making it anew", name)
+            self._publish()
         due = self.actors.due()
         for name in due:
             self.actors.make(name, ACTORS[name])
@@ -112,7 +122,7 @@ class Supervisor(HarpoonActor):
         for name, address in addresses.items():
             self.send(address, Wire(name=name, settings=self.settings, peers=peers))
 
-    def _publish(self, pids: dict[str, int] | None = None) -> None:
+    def _publish(self, pids: dict[str, int] | None = None, troubles: dict[str, str] | None = None) -> None:
         changes: Changes = {}
         for name, child in self.actors.children.items():
             old = self.publisher.state.get((ACTOR, name))
@@ -124,6 +134,11 @@ class Supervisor(HarpoonActor):
                 restarts=child.restarts,
                 since=old.since if isinstance(old, ActorStatus) else time.time(),
                 up=child.address is not None,
+                trouble=(troubles or {}).get(name, old.trouble if isinstance(old, ActorStatus) else ""),
+                deaths=child.deaths,
+                next_at=None
+                if child.address is not None
+                else round(time.time() + child.due_at - time.monotonic(), 3),
             )
             if isinstance(old, ActorStatus) and (old.up, old.restarts) != (new.up, new.restarts):
                 new = msgspec.structs.replace(new, since=time.time())

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from actors.lifeline import tie_to_launcher, tie_to_parent
+from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
 
-LARGEST_MESSAGE_BYTES = 256 * 1024 * 1024
 # How long a peer may take to send one message, from its connection on.
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 SECRET_BYTES = 32
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
 _ENVIRONMENT = {
-    "THESPIAN_MAX_PENDING_TRANSMITS": "500",
+    "THESPIAN_MAX_PENDING_TRANSMITS": str(MOST_TRANSMITS),
     "THESPLOG_FILE_MAXSIZE": str(256 * 1024),
     "THESPLOG_THRESHOLD": "WARNING",
 }

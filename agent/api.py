@@ -12,15 +12,17 @@ import msgspec
 
 from agent.about import About
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
-from agent.log import MOST_HISTORY_LINES
+from agent.places import Places
 from agent.readers import read_along
 from agent.runtime import Runtime
 from agent.store import valid_id
+from config.bounds import AGENT_BODY_BYTES as LARGEST_BODY_BYTES
+from config.bounds import AGENT_HISTORY_LINES as MOST_HISTORY_LINES
+from config.bounds import AGENT_MOST_FOLLOWERS, AGENT_MOST_WATCHERS, AGENT_RETRY_SECONDS
 from scheduling.canonical import go_json, go_text
 from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
 from scheduling.validation import container_problems
 
-LARGEST_BODY_BYTES = 1024 * 1024
 _DEFAULT_HISTORY_LINES = 10
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json; charset=utf-8"
@@ -63,12 +65,15 @@ class ContainersResource:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._places = Places(AGENT_MOST_WATCHERS, "watch")
 
     async def on_get(self, request: _Request, response: _Response) -> None:
         """A map from id to ContainerInstance, or StateEvents."""
         runtime = self._runtime
         if _wants_events(request):
-            _stream(response, runtime.hub.watch(runtime.encode_all, runtime.encode_resources))
+            self._places.check()
+            events = runtime.hub.watch(runtime.encode_all, runtime.encode_resources)
+            _stream(response, self._places.hold(events))
             return
         instances = sorted(runtime.encode_all().items())
         pairs = (go_text(name).encode() + b":" + encoded for name, encoded in instances)
@@ -80,6 +85,7 @@ class ContainerResource:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._places = Places(AGENT_MOST_FOLLOWERS, "read logs along")
 
     async def on_get(self, _request: _Request, response: _Response, container_id: str) -> None:
         """The ContainerInstance."""
@@ -119,7 +125,9 @@ class ContainerResource:
         count = request.get_param_as_int("history", min_value=0, default=_DEFAULT_HISTORY_LINES)
         count = min(count, MOST_HISTORY_LINES)
         if _wants_events(request):
-            _stream(response, read_along(log, count, self._runtime.settings.keep_alive_seconds))
+            self._places.check()
+            events = read_along(log, count, self._runtime.settings.keep_alive_seconds)
+            _stream(response, self._places.hold(events))
         else:
             _reply_json(response, go_json(await self._runtime.history(container_id, count)))
 
@@ -212,6 +220,8 @@ def _stream(response: _Response, events: AsyncIterator[bytes]) -> None:
 
 
 async def _answer_refused(_request: _Request, response: _Response, error: RefusedError, _params: Any) -> None:
+    if error.refusal.status == 503:
+        response.set_header("Retry-After", str(AGENT_RETRY_SECONDS))
     _reply_text(response, error.refusal.status, error.refusal.text + "\n")
 
 

@@ -25,10 +25,17 @@ import msgspec
 import requests
 from urllib3.exceptions import HTTPError
 
+from config.bounds import ARCHIVE_READ_BYTES as _LARGEST_READ_BYTES
+from config.bounds import (
+    ARTIFACT_DOWNLOAD_BYTES,
+    ARTIFACT_MEMBERS,
+    ARTIFACT_SECONDS,
+    ARTIFACT_UNPACKED_BYTES,
+)
+from config.bounds import LONGEST_ARCHIVE_NAME as _LONGEST_NAME
+
 _CONNECT_SECONDS, _READ_SECONDS = 5, 30
 _CHUNK_BYTES = 256 * 1024
-_LARGEST_READ_BYTES = 16 * 1024 * 1024
-_LONGEST_NAME = 1024
 _OPENERS: dict[bytes, Callable[..., object]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -44,10 +51,10 @@ class ArtifactError(Exception):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much an artifact may cost, downloaded and unpacked."""
 
-    download_bytes: int = 4 * 1024**3
-    unpacked_bytes: int = 16 * 1024**3
-    members: int = 200_000
-    seconds: float = 1800.0
+    download_bytes: int = ARTIFACT_DOWNLOAD_BYTES
+    unpacked_bytes: int = ARTIFACT_UNPACKED_BYTES
+    members: int = ARTIFACT_MEMBERS
+    seconds: float = ARTIFACT_SECONDS
 
 
 def fetch(url: str, directory: Path, cancelled: threading.Event, limits: Limits | None = None) -> None:

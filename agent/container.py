@@ -27,6 +27,8 @@ class Container:
         self.config = config
         self.record = record
         self.metrics = Metrics()
+        # The end of its log when its process failed last; told, and not kept over a restart of the agent.
+        self.last_lines: list[str] = []
         self.process: Process | None = None
         # Whatever is due later: the KILL after a TERM, or the next start after a crash.
         self.timer: asyncio.TimerHandle | None = None
@@ -68,9 +70,11 @@ class Container:
             status=WIRE_STATUS[self.state],
             config=self.config,
             process_state=self.process_state(),
+            last_lines=self.last_lines,
         )
 
     def encode(self) -> bytes:
         """The same as `go_json(self.instance())`, without encoding the config again."""
         status = go_text(WIRE_STATUS[self.state]).encode()
-        return self._head + status + self._config + go_json(self.process_state()) + b"}"
+        last = b',"last_lines":' + go_json(self.last_lines) if self.last_lines else b""
+        return self._head + status + self._config + go_json(self.process_state()) + last + b"}"

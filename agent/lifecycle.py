@@ -11,6 +11,7 @@ from enum import StrEnum, auto
 
 import msgspec
 
+from config.bounds import LONGEST_RESTART_DELAY_SECONDS as LONGEST_DELAY_SECONDS
 from scheduling.container import CREATED, DELETED, FAILED, FINISHED, RUNNING
 
 
@@ -138,7 +139,6 @@ def restart_due(policy: str, *, failed: bool) -> bool:
 
 
 FIRST_DELAY_SECONDS = 1.0
-LONGEST_DELAY_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 30.0
 
 

@@ -27,11 +27,11 @@ from agent.lifecycle import ImpossibleError, Input, Refusal, State
 from agent.log import Follower
 from agent.store import Store
 from agent.task import StartError, Task, make_storage, prepare
+from config.bounds import MOST_ARTIFACT_HOSTS as _MOST_HOSTS
+from config.bounds import MOST_FETCHES as _MOST_FETCHES
 from scheduling.container import ExitStatus, Metrics
 
 # From one host at a time; past the most hosts, the rest share the turns of the first.
-_MOST_FETCHES = 4
-_MOST_HOSTS = 64
 _TOO_EARLY_SECONDS = 0.01
 _LOG = logging.getLogger(__name__)
 
@@ -134,6 +134,8 @@ class Lives:
         self._background.start(asyncio.to_thread(self._logs[container.id].follow, last=True))
         ended = exit_status or ExitStatus()
         failed = ended.signaled or ended.exit_status != 0
+        wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
+        container.last_lines = self._logs[container.id].ending() if failed and wanted else []
         policy = container.config.restart
         if container.state is State.RUNNING and lifecycle.restart_due(policy, failed=failed):
             ran_seconds = time.time() - container.record.started_at

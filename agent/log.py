@@ -20,13 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.readers import Reader, stamped
+from config.bounds import AGENT_LOG_BACKLOG_BYTES as LARGEST_BACKLOG_BYTES
+from config.bounds import AGENT_LOG_BYTES as LARGEST_LOG_BYTES
+from config.bounds import AGENT_LOG_LINE_BYTES as _LONGEST_LINE_BYTES
+from config.bounds import AGENT_LOG_READ_BYTES as _LARGEST_READ_BYTES
+from config.bounds import FAILURE_LINES_SHOWN as LAST_LINES
+from config.bounds import LONGEST_FAILURE_LINE as LONGEST_LAST_LINE
 
-LARGEST_LOG_BYTES = 5 * 1024 * 1024
-LARGEST_BACKLOG_BYTES = 5 * 1024 * 1024
-_LARGEST_READ_BYTES = 1024 * 1024
-_LONGEST_LINE_BYTES = 64 * 1024
 _TAIL_BYTES = 64 * 1024
-MOST_HISTORY_LINES = 10_000
 _POLL_SECONDS = 0.2
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +65,18 @@ class TaskLog:
         """The last lines, oldest first."""
         with self._lock:
             return self._history(count)
+
+    def ending(self) -> list[str]:
+        """What the task wrote last, a few lines without stamps; of use when it has ended."""
+        try:
+            with self._output.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - LAST_LINES * LONGEST_LAST_LINE))
+                content = file.read().lstrip(b"\0")
+        except OSError:
+            return []
+        lines = content.decode("utf-8", "replace").splitlines()
+        return [line[:LONGEST_LAST_LINE] for line in lines[-LAST_LINES:]]
 
     def subscribe(self, reader: Reader, count: int) -> list[str]:
         """Let a reader read along; returns the last lines before what it will get, none twice."""

@@ -21,9 +21,9 @@ from agent.runtime import end_leftovers
 from agent.server import serve
 from agent.settings import Settings
 from agent.store import DataDirError, Store, lock_data_dir
+from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
 
 _BYTES_PER_MB = 1024 * 1024
-_BACKLOG = 1024
 
 
 class _AddressType(click.ParamType[tuple[str, int]]):

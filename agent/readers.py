@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.events import KEEP_ALIVE
+from config.bounds import AGENT_LINES_WAITING as _MOST_WAITING_LINES
 from scheduling.canonical import go_json
-
-_MOST_WAITING_LINES = 1000
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from config.bounds import LARGEST_AGENTS_FILE_BYTES, MOST_AGENTS
 from scheduling.desired import parse_endpoint
 from scheduling.registry import AgentSpec
-
-MOST_AGENTS = 10_000
 
 
 class AgentsFileError(ValueError):
@@ -52,11 +51,16 @@ class Names:
 def read_agents_file(path: Path) -> tuple[AgentSpec, ...]:
     """The agents in the file. Raises AgentsFileError."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_AGENTS_FILE_BYTES + 1)
+        lines = content.decode("utf-8").splitlines()
     except OSError as error:
         raise AgentsFileError(f"the agents file {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise AgentsFileError(f"the agents file {path} is not UTF-8: {error}") from None
+    if len(content) > LARGEST_AGENTS_FILE_BYTES:
+        text = f"has more than {LARGEST_AGENTS_FILE_BYTES} bytes; {MOST_AGENTS} agents fit in fewer"
+        raise AgentsFileError(f"the agents file {path} {text}")
     agents: list[AgentSpec] = []
     names = Names()
     for number, line in enumerate(lines, 1):

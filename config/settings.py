@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from config.agents_file import Names, spec
+from config.bounds import LARGEST_FLOCK
 from scheduling.placement import algorithm
 
 ENVIRONMENT_PREFIX = "HARPOON_"
@@ -128,7 +129,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "actor_address", "it must be an IPv4 address of this host, like 127.0.0.1"
     for name, low, high in (
         ("actor_port", 0, 65535),
-        ("flock_size", 1, 200),
+        ("flock_size", 1, LARGEST_FLOCK),
         ("web_workers", 1, 64),
         ("metrics_seconds", 1, 3600),
         ("lost_after_seconds", 1, 86400),

@@ -6,36 +6,35 @@ from pathlib import Path
 
 import click
 
-from ctl.errors import INTERRUPTED, RefusedError, UserMistakeError
-from ctl.feed import Feed
+from ctl.errors import RefusedError, UserMistakeError
 from ctl.files import STDIN, is_job_file, read_job_file
-from ctl.goals import AllGone, AllRunning, Goal
+from ctl.following import wait_changed, wait_goal
+from ctl.goals import AllGone
 from ctl.names import find, unknown
 from ctl.options import output_option, wait_options
-from ctl.progress import display
 from ctl.session import Session
-from ctl.shapes import Changed, RpcReply, Tasks
-from ctl.tables import tasks_table
+from ctl.shapes import Changed, RpcReply
 from ctl.views import all_jobs
-from ctl.wait import wait_for
 from scheduling.durations import Duration
 
 
 @click.command()
 @click.argument("file")
+@click.option("--approve", metavar="TOKEN", help="Only if it does what the plan with this token says.")
 @wait_options
 @output_option
 @click.pass_obj
-def schedule(session: Session, file: str, wait: bool, timeout: Duration) -> None:
+def schedule(session: Session, file: str, approve: str | None, wait: bool, timeout: Duration) -> None:
     """Make the job in FILE (JSON, YAML or TOML; - is stdin) run, or change it to what FILE says.
 
-    The same again changes nothing. With --wait, exit when all its tasks run, or tell why they do not.
+    Another config than the one that runs is migrated to, by the update policy in FILE. The same again
+    changes nothing. With --wait, exit when all its tasks run, or tell why they do not.
     """
     job_file = read_job_file(file)
     key = job_file.key
     path = ["api", "v1", "jobs", key.product, key.environment, key.job]
     try:
-        answer = session.client.change("PUT", *path, body=job_file.json())
+        answer = session.client.change("PUT", *path, body=job_file.json(), query={"approve": approve})
     except RefusedError as error:
         raise RefusedError(error.status, *(f"{job_file.name}: {line}" for line in error.lines)) from error
     changed = answer.read_as(Changed)
@@ -44,10 +43,7 @@ def schedule(session: Session, file: str, wait: bool, timeout: Duration) -> None
     else:
         session.line(changed.message or f"{key} ({changed.hash}) is {changed.result}")
     if wait:
-        _wait(session, AllRunning(str(key), changed.hash), timeout)
-        if not session.as_json:
-            tasks = session.client.get("api", "v1", "tasks", query={"job": changed.hash}).read_as(Tasks)
-            session.show(tasks_table(tasks.tasks))
+        wait_changed(session, str(key), changed, timeout)
 
 
 @click.command()
@@ -66,8 +62,10 @@ def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> No
     file_key = str(read_job_file(name).key) if is_file else None
     found = find(all_jobs(session), file_key or name)
     if found is not None and found.version is not None:
-        # Deleting the job would take along a version that came in the meantime.
-        goal = AllGone(found.job.key, (found.version.task_prefix,), one_version=True)
+        # Deleting the job would take along a version that came in the meantime. A hash may be that of two
+        # versions, while the job is restarted.
+        named = [each for each in found.job.versions if each.hash == found.version.hash]
+        goal = AllGone(found.job.key, tuple(each.task_prefix for each in named), one_version=True)
         answer = session.client.change("PUT", "api", "v0", "unschedule", found.version.hash)
         said = answer.read_as(RpcReply).msg
     elif found is not None or file_key is not None:
@@ -84,18 +82,7 @@ def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> No
     else:
         session.line(said or f"{goal.key} is unscheduled")
     if wait:
-        _wait(session, goal, timeout)
-        named = found.version.hash if found and found.version else goal.key
+        wait_goal(session, goal, timeout)
+        whose = found.version.hash if found and found.version else goal.key
         if not session.as_json:
-            session.line(f"nothing of {named} is left")
-
-
-def _wait(session: Session, goal: Goal, timeout: Duration) -> None:
-    try:
-        with display(session.err, goal.key) as shown, Feed(session.client, goal.key, goal.prefixes) as feed:
-            wait_for(goal, feed, shown, timeout)
-    except KeyboardInterrupt:
-        session.complain(
-            f"no longer waiting; the request stands, and `harpoonctl job {goal.key}` shows how far it is"
-        )
-        raise SystemExit(INTERRUPTED) from None
+            session.line(f"nothing of {whose} is left")

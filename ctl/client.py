@@ -20,12 +20,12 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from config.bounds import ATTEMPTS, LARGEST_ANSWER_BYTES
+from config.bounds import CTL_CONNECT_SECONDS as CONNECT_SECONDS
+from config.bounds import CTL_LONGEST_PAUSE_SECONDS as LONGEST_PAUSE_SECONDS
 from ctl.errors import RefusedError, UnreachableError, UserMistakeError
 from ctl.problems import complaint
 
-CONNECT_SECONDS = 5.0
-ATTEMPTS = 5
-LONGEST_PAUSE_SECONDS = 5.0
 _CHUNK_BYTES = 64 * 1024
 _LOOPBACK = ("127.", "localhost", "::1")
 
@@ -83,7 +83,12 @@ class Client:
         return self._attempt("GET", self._url(*path), query=query)
 
     def change(
-        self, method: str, *path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        *path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | None] | None = None,
     ) -> Answer:
         """PUT, POST or DELETE, tried again while it is unknown whether it has arrived.
 
@@ -94,7 +99,7 @@ class Client:
         unknown = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._attempt(method, url, body=body, headers=sent)
+                return self._attempt(method, url, query=query, body=body, headers=sent)
             except UnreachableError as error:
                 # Nobody listens, and no earlier attempt got through: no need to wait for that.
                 unknown = unknown or not error.unsent
@@ -157,9 +162,14 @@ class Client:
 
     def _body(self, response: requests.Response) -> bytes:
         deadline = time.monotonic() + self._timeout_seconds
-        pieces = []
+        pieces: list[bytes] = []
+        size = 0
         for piece in self._pieces(response):
             pieces.append(piece)
+            size += len(piece)
+            if size > LARGEST_ANSWER_BYTES:
+                text = f"more than {LARGEST_ANSWER_BYTES} bytes"
+                raise UnreachableError(f"{self.endpoint} does not answer like a Harpoon scheduler: {text}")
             # Timeouts of a socket begin anew with each byte; a body that trickles needs one of its own.
             if time.monotonic() > deadline:
                 raise UnreachableError(f"{self.endpoint} did not finish its answer in time")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from config.bounds import FEED_LONGEST_PAUSE_SECONDS as LONGEST_PAUSE_SECONDS
+from config.bounds import MOST_NEWS_HELD as _MOST_HELD
 from ctl.client import Client
 from ctl.errors import HarpoonctlError, RefusedError, UnreachableError
 from ctl.shapes import Job, Snapshot, Task, Tasks
@@ -18,8 +20,6 @@ from scheduling.sse import Event, EventParser, EventTooLargeError
 
 SILENCE_SECONDS = 45.0  # the scheduler sends a comment every 15 s
 SHORTEST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 4.0
-_MOST_HELD = 1000
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import msgspec
 import yaml
 
+from config.bounds import DEEPEST, MOST_VALUES
 from ctl.errors import UserMistakeError
 from ctl.problems import field_line
 from ctl.shapes import FieldError
@@ -26,8 +27,6 @@ from scheduling.job import JobConfig, JobKey
 from scheduling.validation import container_problems
 
 STDIN = "-"
-MOST_VALUES = 100_000  # YAML's aliases can make a small file huge
-DEEPEST = 50
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
 

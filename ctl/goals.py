@@ -10,12 +10,11 @@ from typing import Protocol
 
 import msgspec
 
+from config.bounds import MOST_REASONS_SHOWN as _REASONS_SHOWN
 from ctl.shapes import Task, Version
 from ctl.text import counted, exit_text, joined, task_note, waiting_text
 from ctl.world import World
 from scheduling.job import task_id, task_index, task_prefix
-
-_REASONS_SHOWN = 20
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -29,12 +28,16 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a goal is. `impossible`: why it can't be reached any more, empty as long as it can."""
+    """How far a goal is. `impossible`: why it can't be reached any more, empty as long as it can.
+
+    `deadline_at`: when it fails unless something goes forward, seconds since 1970.
+    """
 
     summary: str
     lines: list[Line] = []
     reached: bool = False
     impossible: list[str] = []
+    deadline_at: float | None = None
 
 
 class Goal(Protocol):
@@ -76,6 +79,9 @@ class AllRunning(msgspec.Struct, frozen=True):
         if version is None:
             gone = [self._why_gone(world)] if seen else []
             return Progress(summary="the scheduler is taking it up", impossible=gone)
+        if world.jobs[self.key].stopped:
+            # Not impossible: who tells us may not have heard yet that it is started.
+            return Progress(summary=stopped_text(self.key))
         scale = int(version.config.get("scale") or version.counts.wanted)
         tasks = [
             world.tasks.get(name) or Task(id=name, status="waiting")
@@ -106,12 +112,13 @@ class AllGone(msgspec.Struct, frozen=True):
     """Nothing is left: of the whole job, or with `one_version` of just the version with these prefixes.
 
     The prefixes are needed for the whole job too: once it is forgotten, a task that no agent has
-    reported tells only by its id whose it is.
+    reported tells only by its id whose it is. `stopped`: the job itself is kept, and only has no tasks.
     """
 
     key: str
     prefixes: tuple[str, ...] = ()
     one_version: bool = False
+    stopped: bool = False
 
     def is_there(self, world: World) -> bool:
         """Whether the job, or the version, is still registered."""
@@ -125,7 +132,7 @@ class AllGone(msgspec.Struct, frozen=True):
             if not task.foreign and (not self.one_version or task_prefix(task.id) in self.prefixes)
         ]
         left.sort(key=lambda task: (task_prefix(task.id), task_index(task.id)))
-        registered = self._versions(world)
+        registered = self._versions(world) and not (self.stopped and world.jobs[self.key].stopped)
         if left:
             summary = f"{counted(len(left), 'task')} left"
         else:
@@ -144,8 +151,9 @@ class AllGone(msgspec.Struct, frozen=True):
 
 
 def _version(world: World, key: str, name: str) -> Version | None:
+    """While a job is restarted two of its versions have one hash: the newer one is meant."""
     versions = world.jobs[key].versions if key in world.jobs else []
-    return next((version for version in versions if version.hash == name), None)
+    return next((version for version in reversed(versions) if version.hash == name), None)
 
 
 def _runs(task: Task) -> bool:
@@ -179,6 +187,11 @@ def _summary(tasks: list[Task], version: Version) -> str:
         why = f": {waiting_text(version.waiting)}" if version.waiting is not None else ""
         parts.append(f"{waiting} waiting{why}")
     return ", ".join(parts)
+
+
+def stopped_text(key: str) -> str:
+    """Why a job that is kept and not run has no tasks."""
+    return f"{key} is stopped; `harpoonctl start {key}` runs it"
 
 
 def open_ends(progress: Progress) -> list[str]:

@@ -1,7 +1,8 @@
 """harpoonctl: says to a scheduler what should run, and shows what does.
 
 Exit codes: 0 it is so, 1 a mistake or a refused request, 2 accepted but not so in time, 3 the scheduler
-can't be reached; 130 after Ctrl-C, 141 when the reader of a pipe is gone.
+can't be reached; 130 after Ctrl-C, 141 when the reader of a pipe is gone. `plan` has its own, see
+`ctl.plans`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from ctl.changes import schedule, unschedule
 from ctl.client import Client
 from ctl.console import console
 from ctl.errors import INTERRUPTED, HarpoonctlError
+from ctl.job_actions import history, restart, revert, start, stop
+from ctl.migrations import migrate, migration, migrations
 from ctl.options import DURATION, FORMATS
+from ctl.outage import agent, brake
+from ctl.plans import plan
 from ctl.session import Output, Session, complain
 from ctl.snapshots import snapshot
 from ctl.views import agents, job, jobs, ps, registry, version
@@ -62,7 +67,30 @@ def cli(context: click.Context, endpoint: str, output: Output, request_timeout: 
     context.obj = Session(client, output, console(sys.stdout), console(sys.stderr))
 
 
-COMMANDS = (schedule, unschedule, jobs, job, ps, agents, events, logs, registry, snapshot, version)
+COMMANDS = (
+    schedule,
+    plan,
+    unschedule,
+    stop,
+    start,
+    restart,
+    migrate,
+    migrations,
+    migration,
+    history,
+    revert,
+    jobs,
+    job,
+    ps,
+    agents,
+    agent,
+    brake,
+    events,
+    logs,
+    registry,
+    snapshot,
+    version,
+)
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -27,13 +27,14 @@ def find(jobs: Sequence[Job], name: str) -> Found | None:
         if job.key == name:
             return Found(job)
     named = [Found(job) for job in jobs if job.key.rpartition("/")[2] == name]
-    hashed = [
-        Found(job, version)
+    # While a job is restarted two of its versions have one hash: the newer one is meant.
+    hashed = {
+        job.key: Found(job, version)
         for job in jobs
         for version in job.versions
         if name in (version.hash, version.prefix)
-    ]
-    found = named + hashed
+    }
+    found = [*named, *hashed.values()]
     if len(found) > 1:
         candidates = joined(_told(one) for one in found)
         raise UserMistakeError(f'"{name}" is ambiguous; it could be {candidates}')

@@ -57,3 +57,13 @@ def wait_options(command: Command) -> Command:
     )
     wait = click.option("--wait", is_flag=True, help="Wait until it is so; else exit with 2.")
     return wait(timeout(command))
+
+
+def if_version_option(command: Command) -> Command:
+    """`--if-version`, by which of two operators only one wins."""
+    return click.option(
+        "--if-version",
+        type=click.IntRange(min=0),
+        metavar="V",
+        help="Only while it is at this version, as -o json shows it; else nothing changes.",
+    )(command)

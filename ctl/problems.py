@@ -7,9 +7,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from config.bounds import CTL_LONGEST_SHOWN as _SHOWN
 from ctl.shapes import FieldError, Problem
-
-_SHOWN = 80
 
 
 def complaint(status: int, body: bytes) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Group
@@ -12,7 +13,7 @@ from ctl.goals import Line, Progress
 from ctl.tables import cell, progress_table
 from ctl.text import clean
 
-_LINES_AROUND = 4  # header, summary, trouble, and the cursor's line
+_LINES_AROUND = 5  # header, summary, deadline, trouble, and the cursor's line
 
 
 class LiveDisplay:
@@ -35,6 +36,8 @@ class LiveDisplay:
     def show(self, progress: Progress, trouble: str) -> None:
         """Draw the present state."""
         parts = [cell(f"{self._title}: {progress.summary}", "bold")]
+        if progress.deadline_at is not None:
+            parts.append(cell(f"fails {time_left(progress.deadline_at, time.time())} unless it goes forward"))
         if trouble:
             parts.append(cell(f"{trouble}; trying again", "red"))
         rows = progress_table(progress.lines, max(self._err.height - _LINES_AROUND, 1))
@@ -82,6 +85,12 @@ def _told(line: Line) -> str:
     # Why tasks wait is in the summary: it is the same for all of them and changes often.
     note = f" ({line.note})" if line.note and line.status != "waiting" else ""
     return f"{line.task} {line.status}" + (f" on {line.agent}" if line.agent else "") + note
+
+
+def time_left(deadline_at: float, now: float) -> str:
+    """`in 4:05`; both are seconds since 1970, by clocks that may differ."""
+    minutes, seconds = divmod(max(0, round(deadline_at - now)), 60)
+    return f"in {minutes}:{seconds:02}"
 
 
 def display(err: QuietConsole, title: str) -> LiveDisplay | PlainDisplay:

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+from ctl.migration_shapes import Migration
+from ctl.waiting_shapes import Waiting
+
 
 class Counts(msgspec.Struct, frozen=True):
     """How many tasks of a version are in which condition."""
@@ -21,22 +24,6 @@ class Counts(msgspec.Struct, frozen=True):
     ended: int = 0
     stopping: int = 0
     stale: int = 0
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why one agent was not chosen."""
-
-    agent: str
-    reason: str
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """Why tasks have no place; `refusals` nearest miss first, `agents` counts those not shown too."""
-
-    tasks: int = 0
-    reason: str = ""
-    agents: int = 0
-    refusals: list[Refusal] = []
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -92,13 +79,18 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One job with its versions; `tasks` only where a single job was asked for."""
+    """One job with its versions; `tasks` only where a single job was asked for.
+
+    `stopped`: it is kept, and not run. `migration`: the one under way, or the last one.
+    """
 
     key: str
     job: str = ""
     versions: list[Version] = []
     counts: Counts = Counts()
     tasks: list[Task] = []
+    stopped: bool = False
+    migration: Migration | None = None
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -125,6 +117,8 @@ class Agent(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
     drained: bool = False
     lost_since: float | None = None
+    declared_lost: bool = False
+    braked_until: float | None = None
     leaving: bool = False
     resources: HostResources | None = None
     tasks: int = 0
@@ -149,12 +143,25 @@ class Agents(msgspec.Struct, frozen=True):
     agents: list[Agent]
 
 
+class Brake(msgspec.Struct, frozen=True):
+    """GET /api/v1/brake: whether too many agents are away for any to be declared lost, and who is away."""
+
+    message: str
+    holds: bool = False
+    waiting: list[str] = []
+
+
 class Changed(msgspec.Struct, frozen=True):
-    """The answer to a PUT or DELETE of a job."""
+    """The answer to a change, which holds from `version` of the registry on.
+
+    `migration`: the id of the one that it began, if it did.
+    """
 
     result: str = ""
     message: str = ""
     hash: str = ""
+    version: int = 0
+    migration: str = ""
 
 
 class RpcReply(msgspec.Struct, frozen=True):

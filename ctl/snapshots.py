@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from config.bounds import ATTEMPTS
+from config.bounds import MOST_DIFFERENCES_SHOWN as _SHOWN
 from ctl.client import Answer
 from ctl.errors import RefusedError, UnreachableError, UserMistakeError
 from ctl.files import STDIN
@@ -23,8 +25,6 @@ from scheduling.snapshot import FORMAT, Difference, SavedAgent, SavedJob, Snapsh
 
 PATH = ("api", "v1", "snapshot")
 # How often a registry that other changes keep from standing still is tried.
-ATTEMPTS = 5
-_SHOWN = 50
 
 
 @click.group()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctl.shapes import Agent, Job, Task
-from ctl.tables import agent_note
+from ctl.tables import agent_note, job_note
 from ctl.text import counts_text, task_note, waiting_text
 from ctl.world import Change
 
@@ -38,7 +38,8 @@ def _task(task: Task) -> str:
 def _job(job: Job) -> str:
     versions = " and ".join(version.hash for version in job.versions)
     reasons = [waiting_text(version.waiting) for version in job.versions if version.waiting is not None]
-    return f"{versions}: {'; '.join([counts_text(job.counts), *reasons])}"
+    notes = [note] if (note := job_note(job)) else []
+    return f"{versions}: {'; '.join([counts_text(job.counts), *reasons, *notes])}"
 
 
 def _agent(agent: Agent) -> str:

@@ -56,23 +56,36 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Seque
 
 
 def jobs_table(jobs: Sequence[Job]) -> RenderableType:
-    """All jobs, one line each; two versions mean that one replaces the other."""
+    """All jobs, one line each; two versions mean that one replaces the other. Notes only if there are any."""
     if not jobs:
         return Text("no jobs")
-    return table(
-        ["JOB", "VERSION", "TASKS"],
+    notes = [job_note(job) for job in jobs]
+    rows = [
         [
-            [
-                job.key,
-                ", ".join(version.hash for version in job.versions),
-                cell(
-                    counts_text(job.counts),
-                    "green" if job.counts.running - job.counts.stale >= job.counts.wanted else "yellow",
-                ),
-            ]
-            for job in jobs
-        ],
-    )
+            job.key,
+            ", ".join(version.hash for version in job.versions),
+            cell(
+                counts_text(job.counts),
+                "green" if job.counts.running - job.counts.stale >= job.counts.wanted else "yellow",
+            ),
+            cell(note, "yellow"),
+        ]
+        for job, note in zip(jobs, notes, strict=True)
+    ]
+    headers = ["JOB", "VERSION", "TASKS", "NOTE"]
+    shown = len(headers) if any(notes) else len(headers) - 1
+    return table(headers[:shown], [row[:shown] for row in rows])
+
+
+def job_note(job: Job) -> str:
+    """What is unusual about a job: it is stopped, being migrated, or was brought back."""
+    notes = ["stopped"] if job.stopped else []
+    told = job.migration
+    if told is not None and not told.over:
+        notes.append(f"{told.id} {told.condition}: {told.message}")
+    elif told is not None and told.state == "reverted":
+        notes.append(f"{told.id} {told.message}")
+    return ", ".join(notes)
 
 
 def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> RenderableType:
@@ -101,6 +114,8 @@ def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> Rend
 def job_page(job: Job) -> RenderableType:
     """One job: each version with what it needs and why tasks wait, then its tasks."""
     parts: list[RenderableType] = [cell(job.key, "bold")]
+    if note := job_note(job):
+        parts.append(cell(note, "yellow"))
     for version in job.versions:
         parts.append(cell(f"{version.hash}: {counts_text(version.counts)}"))
         parts.append(cell("  " + _needs(version.config)))
@@ -168,7 +183,9 @@ def agent_note(agent: Agent) -> str:
         name
         for name, so in (
             ("drained", agent.drained),
-            ("lost", agent.lost_since is not None),
+            ("declared lost", agent.declared_lost),
+            ("lost", agent.lost_since is not None and not agent.declared_lost),
+            ("the brake holds", agent.braked_until is not None),
             ("leaving", agent.leaving),
         )
         if so

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from ctl.shapes import Counts, Task, Waiting
+from ctl.shapes import Counts, Task
+from ctl.waiting_shapes import Waiting
 
 # C0, DEL and C1 controls; line separators; characters that turn the direction of text; lone surrogates.
 _HARMFUL = re.compile(
@@ -103,7 +104,7 @@ def task_note(task: Task, waiting: Waiting | None = None) -> str:
         notes.append(waiting_text(waiting, most=1))
     elif ended := exit_text(task):
         notes.append(ended if task.status == "ended" else f"last time: {ended}")
-    elif task.status in _WAITS_FOR and not task.stale:
+    elif task.status in _WAITS_FOR and not task.stale and task.intent != "stop":
         notes.append(_WAITS_FOR[task.status])
     if task.restarts:
         notes.append(f"restarted {task.restarts}×")

@@ -14,8 +14,9 @@ from scheduling.container import ContainerInstance, HostResources, Metrics
 from scheduling.desired import Intent
 from scheduling.lifecycle import Phase
 from scheduling.replica import Changes, Key, Replica, Update
+from scheduling.roster import NurseryStatus
 
-AGENT, CONTAINER, METRICS = "agent", "container", "metrics"
+AGENT, CONTAINER, METRICS, NURSERY = "agent", "container", "metrics", "nursery"
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,10 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
     instance: ContainerInstance | None = None
     error: str = ""
     refusals: int = 0
+
+    def proves_absence(self, generation: int) -> bool:
+        """Whether the container is gone for this generation of its placement."""
+        return self.phase is Phase.ABSENT and self.goal == "stop" and self.generation == generation
 
 
 class ActualReplica(Replica):
@@ -93,7 +98,21 @@ class Actual:
         self.agents: dict[str, AgentStatus] = {}
         self.containers: dict[str, dict[str, ContainerReport]] = {}
         self.metrics: dict[str, dict[str, Metrics]] = {}
+        self.nurseries: dict[str, NurseryStatus] = {}
         self.by_task: dict[str, set[str]] = {}
+        self._tables: dict[str, dict[str, Any]] = {
+            AGENT: self.agents,
+            METRICS: self.metrics,
+            NURSERY: self.nurseries,
+        }
+
+    def copy(self) -> Actual:
+        """Another one in the same state, to try something on; metrics are left out."""
+        other = Actual()
+        other.agents = dict(self.agents)
+        other.containers = {name: dict(reports) for name, reports in self.containers.items()}
+        other.by_task = {task: set(agents) for task, agents in self.by_task.items()}
+        return other
 
     def apply(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes, as a replica returns them."""
@@ -101,7 +120,7 @@ class Actual:
             if key[0] == CONTAINER:
                 self._apply_container(key[1], key[2], value)
             else:
-                table: dict[str, Any] = self.agents if key[0] == AGENT else self.metrics
+                table = self._tables[key[0]]
                 if value is None:
                     table.pop(key[1], None)
                 else:

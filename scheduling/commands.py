@@ -36,3 +36,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         return Batch(
             commands=commands, configs={name: self.configs[name] for name in self.configs if name in prefixes}
         )
+
+    def then(self, later: Batch) -> Batch:
+        """These and later ones, in order, each command once."""
+        commands = dict(self.commands)
+        for agent, more in later.commands.items():
+            commands[agent] = tuple(dict.fromkeys((*commands.get(agent, ()), *more)))
+        return Batch(commands=commands, configs={**self.configs, **later.configs})

@@ -47,12 +47,18 @@ class ProcessState(GoStruct, frozen=True, kw_only=True):
 
 
 class ContainerInstance(GoStruct, frozen=True, kw_only=True):
-    """One container of an agent; `config.ports` hold the ports really used."""
+    """One container of an agent; `config.ports` hold the ports really used.
+
+    `last_lines`: the end of its log, from our agents, once its process has ended.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"last_lines"})
 
     container_id: str = ""
     status: str = ""
     config: ContainerConfig = ContainerConfig()
     process_state: ProcessState = ProcessState()
+    last_lines: list[str] = msgspec.field(default_factory=list)
 
     def without_metrics(self) -> ContainerInstance:
         """The same without its sample: metrics are not state, a change of them is no change."""

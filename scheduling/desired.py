@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from scheduling.job import JobConfig, JobKey
+from scheduling.history import History
+from scheduling.job import JobConfig, JobKey, task_index, task_prefix
+from scheduling.migration import Migration
 from scheduling.replica import Key
 
 Intent = Literal["run", "stop"]
-JOB, AGENT, PLACEMENT = "job", "agent", "placement"
+JOB, AGENT, PLACEMENT, FLEET = "job", "agent", "placement", "fleet"
+MIGRATION, HISTORY = "migration", "history"
+# The key of kind FLEET under which a release of the brake is written.
+RELEASE = "brake_release"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +26,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `prefix` begins its task ids and never changes; `hash` is that of the current config. They differ
     after a change of scale alone, which keeps the tasks. `version` is the registry's at the last change.
     `adopt`: its tasks may run already on any agent (it was imported or restored), so none is placed before
-    all answered.
+    all answered. `number` counts the configs a job has had, from 1. `stopped`: kept, but none of its tasks
+    is wanted. `planned`: index → agent, where an approved plan has put its tasks; they go there if they
+    still fit.
     """
 
     prefix: str
@@ -29,10 +36,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: JobConfig
     version: int
     adopt: bool = False
+    number: int = 1
+    stopped: bool = False
+    planned: dict[str, str] = {}
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent that should be followed. `sources` say who wants it; without any it goes once it is empty."""
+    """An agent that should be followed. `sources` say who wants it; without any it goes once it is empty.
+
+    `lost_since`: it is lost, and away since then (seconds since 1970). `declared_lost`: by its operator.
+    """
 
     name: str
     endpoint: str
@@ -41,6 +54,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool = False
     lost_since: float | None = None
     version: int = 0
+    declared_lost: bool = False
+
+
+class BrakeRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator has released the brake for the present outage; `version`: the registry's at that time."""
+
+    version: int
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -75,8 +95,21 @@ class Desired:
         self.agents: dict[str, Agent] = {}
         self.placements: dict[str, Placement] = {}
         self.names: dict[str, str] = {}
+        self.migrations: dict[str, Migration] = {}
+        self.history: dict[str, History] = {}
         self.by_key: dict[JobKey, set[str]] = {}
         self.by_agent: dict[str, set[str]] = {}
+        # The tasks of each version that have a row, and by either version the migration under way.
+        self.by_prefix: dict[str, set[str]] = {}
+        self.migrating: dict[str, str] = {}
+        self.brake_release: BrakeRelease | None = None
+
+    def copy(self) -> Desired:
+        """Another one in the same state, to try something on."""
+        other = Desired()
+        for name, table in self.__dict__.items():
+            setattr(other, name, _copied(table))
+        return other
 
     def apply(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes, as a replica returns them."""
@@ -87,6 +120,12 @@ class Desired:
                 _set(self.agents, key[1], value)
             elif key[0] == PLACEMENT:
                 self._apply_placement(key[1], value)
+            elif key[0] == MIGRATION:
+                self._apply_migration(key[1], value)
+            elif key[0] == HISTORY:
+                _set(self.history, key[1], value)
+            elif key == (FLEET, RELEASE):
+                self.brake_release = value
 
     def resolve(self, name: str) -> Job | None:
         """The job version that a hash or a task prefix names."""
@@ -101,18 +140,52 @@ class Desired:
         versions = [self.jobs[prefix] for prefix in self.by_key.get(key, ())]
         return sorted(versions, key=lambda job: (job.version, job.prefix))
 
+    def migration_of(self, prefix: str) -> Migration | None:
+        """The migration under way that a version is part of."""
+        name = self.migrating.get(prefix)
+        return self.migrations[name] if name is not None else None
+
+    def indices(self, job: Job) -> Sequence[int]:
+        """Which tasks of a version are wanted now, ascending."""
+        if job.stopped:
+            return ()
+        migration = self.migration_of(job.prefix)
+        return migration.wanted(job.prefix) if migration is not None else range(job.config.scale)
+
+    def wanted(self, task: str) -> bool:
+        """Whether a task is meant to run."""
+        job = self.jobs.get(task_prefix(task))
+        return job is not None and task_index(task) in self.indices(job)
+
+    def _apply_migration(self, name: str, migration: Migration | None) -> None:
+        old = self.migrations.get(name)
+        for prefix in (old.old, old.new) if old is not None else ():
+            if self.migrating.get(prefix) == name:
+                del self.migrating[prefix]
+        _set(self.migrations, name, migration)
+        if migration is not None and not migration.over:
+            self.migrating[migration.old] = self.migrating[migration.new] = name
+
     def _apply_job(self, prefix: str, job: Job | None) -> None:
         old = self.jobs.get(prefix)
         if old is not None:
-            # In one update a name may have passed on to another version already.
-            for name in {old.prefix, old.hash}:
-                if self.names.get(name) == prefix:
-                    del self.names[name]
             _discard(self.by_key, old.config.key, prefix)
         _set(self.jobs, prefix, job)
         if job is not None:
-            self.names[job.prefix] = self.names[job.hash] = prefix
             self.by_key.setdefault(job.config.key, set()).add(prefix)
+        for version in filter(None, (old, job)):
+            self._name(version.prefix, version.config.key)
+            self._name(version.hash, version.config.key)
+
+    def _name(self, name: str, key: JobKey) -> None:
+        """A name that two versions have, while one is restarted as the other, is the newer one's.
+
+        Also in the middle of an update in which a name passes on, in whatever order its changes come.
+        """
+        known = {*self.by_key.get(key, ()), self.names.pop(name, "")} & self.jobs.keys()
+        named = [job for job in map(self.jobs.__getitem__, known) if name in (job.prefix, job.hash)]
+        if named:
+            self.names[name] = max(named, key=lambda job: (job.version, job.prefix)).prefix
 
     def _apply_placement(self, task: str, placement: Placement | None) -> None:
         old = self.placements.get(task)
@@ -121,6 +194,17 @@ class Desired:
         _set(self.placements, task, placement)
         for copy in placement.copies if placement else ():
             self.by_agent.setdefault(copy.agent, set()).add(task)
+        if placement is not None:
+            self.by_prefix.setdefault(task_prefix(task), set()).add(task)
+        else:
+            _discard(self.by_prefix, task_prefix(task), task)
+
+
+def _copied(table: Any) -> Any:
+    """A table or an index of its own, with the same immutable values."""
+    if not isinstance(table, dict):
+        return table
+    return {key: set(value) if isinstance(value, set) else value for key, value in table.items()}
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache, total_ordering
 
+from config.bounds import LONGEST_DURATION as _LONGEST_TEXT
+
 _UNITS_NANOSECONDS = {
     "ns": 1,
     "us": 1_000,
@@ -20,7 +22,6 @@ _UNITS_NANOSECONDS = {
     "h": 3_600_000_000_000,
 }
 _LARGEST_NANOSECONDS = 2**63 - 1
-_LONGEST_TEXT = 64
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 
 

@@ -13,22 +13,23 @@ from typing import Literal
 
 import msgspec
 
+from config.bounds import FORGOTTEN_KEPT, LONGEST_RETRY_SECONDS, REQUESTS_IN_FLIGHT
 from scheduling.actual import CONTAINER, ContainerReport
 from scheduling.commands import Command, Goal
 from scheduling.container import ContainerInstance, Metrics
 from scheduling.lifecycle import PENDING, STEPS, Input, Phase, advance, seen
 from scheduling.replica import Changes
 
-REQUESTS_IN_FLIGHT = 4
 # How long the event stream may take to prove a request; an artifact may take minutes.
 DEADLINE_SECONDS = {Input.PUT: 600.0, Input.START: 60.0, Input.STOP: 60.0, Input.DELETE: 60.0}
 # How long a request that was never answered may still reach the agent. After that its full state is asked
 # for; one that comes late means that the agent was hung, and may have such requests before it still.
 DOUBT_SECONDS = 30.0
 LATE_ANSWER_SECONDS = 5.0
+# A put that was refused is not under way any more, but may have been carried out all the same: so long after
+# the refusal the full state says.
+REFUSED_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.5
-LONGEST_RETRY_SECONDS = 30.0
-FORGOTTEN_KEPT = 4096
 FOREVER = float("inf")
 
 # Done late they would do harm: make a container that nobody wants any more, or stop its successor.
@@ -60,6 +61,7 @@ class _Record(msgspec.Struct, kw_only=True):
     deadline: float | None = None
     doubted: Input | None = None
     doubt_until: float = 0.0
+    doubted_puts: int = 0
     attempts: int = 0
     retry_at: float = 0.0
 
@@ -108,6 +110,18 @@ class Executor:
                 self._saw(self._records[task], None, now)
             self._settle_doubts(now)
 
+    def was_away(self) -> None:
+        """The agent is back after an outage: what is not there, or not started, waits for a new command.
+
+        It may have been lost meanwhile, and its tasks may run elsewhere: only their placements say.
+        """
+        for record in list(self._records.values()):
+            if record.goal == "run" and STEPS[record.phase, record.goal] is not None:
+                record.goal, record.generation = "", 0
+                self._touch(record)
+                if not record.doubt_until:
+                    self._drop_if_gone(record)
+
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
         """Take in the reply to a request, or that none came."""
         record = self._records.get(task)
@@ -117,9 +131,8 @@ class Executor:
         record.in_flight = False
         if record.deadline is not None:
             self._due_by(record.deadline)
-        if outcome == "unanswered" and step in DOUBTED:
-            record.doubted, record.doubt_until = step, now + DOUBT_SECONDS
-            self._due_by(record.doubt_until)
+        if step in DOUBTED:
+            self._doubt(record, step, outcome, now)
         if outcome == "contradicted" or (outcome == "accepted" and record.gone_overlooked):
             self.contradicted = True
         elif outcome in ("refused", "unanswered") and record.phase in PENDING:
@@ -128,6 +141,26 @@ class Executor:
         record.gone_overlooked = False
         self._touch(record)
         self._drop_if_gone(record)
+
+    def _doubt(self, record: _Record, step: Input, outcome: Outcome, now: float) -> None:
+        """Without a yes or a no that can be relied on, only the full state says whether it was done."""
+        if outcome == "unanswered":
+            until = now + DOUBT_SECONDS
+        elif outcome == "refused" and step is Input.PUT:
+            until = max(record.doubt_until, now + REFUSED_SECONDS)
+        else:
+            return
+        record.doubted, record.doubt_until = step, until
+        record.doubted_puts += step is Input.PUT
+        self._due_by(until)
+
+    def has_requests(self, now: float) -> bool:
+        """Whether `requests` would return any now."""
+        return self._in_flight < self._limit and any(
+            not record.in_flight and record.retry_at <= now and STEPS[record.phase, record.goal] is not None
+            for record in map(self._records.get, self._ready)
+            if record is not None
+        )
 
     def requests(self, now: float) -> list[Request]:
         """The requests to send now; each counts as in flight until `replied`."""
@@ -202,8 +235,8 @@ class Executor:
             record.gone_overlooked = True
             return
         record.phase = advance(before, said)
-        if said is not Input.SAW_GONE and record.doubted is Input.PUT:
-            record.doubt_until = 0.0  # what was in doubt has arrived
+        if said is not Input.SAW_GONE and record.doubted is Input.PUT and record.doubted_puts == 1:
+            record.doubt_until, record.doubted_puts = 0.0, 0  # what was in doubt has arrived
         if said is Input.SAW_GONE and before is Phase.CREATING:
             record.error = (instance.process_state.err if instance else "") or "the agent has dropped it"
             self._back_off(record, now)
@@ -229,6 +262,7 @@ class Executor:
             if 0.0 < record.doubt_until <= now:
                 late = now - record.doubt_until > LATE_ANSWER_SECONDS
                 record.doubt_until = now + LATE_ANSWER_SECONDS if late else 0.0
+                record.doubted_puts = record.doubted_puts if late else 0
                 self._due_by(now + LATE_ANSWER_SECONDS)
                 self._touch(record)
                 self._drop_if_gone(record)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import msgspec
 
+from config.bounds import FAILURE_LINES_SHOWN as LINES_SHOWN
+from config.bounds import LONGEST_FAILURE_LINE as LONGEST_LINE
+from config.bounds import LONGEST_FAILURE_PAUSE_SECONDS as LONGEST_PAUSE_SECONDS
+from config.bounds import MOST_REFUSALS
 from scheduling.actual import ContainerReport
-from scheduling.container import FAILED, FINISHED
+from scheduling.container import FAILED, FINISHED, ContainerInstance
 from scheduling.desired import Placement
 from scheduling.lifecycle import Phase
 
 FIRST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 300.0
 # A failure this long after the one before is a first one.
 CALM_SECONDS = 600.0
-# How often an agent may refuse a task before it counts as failed there.
-MOST_REFUSALS = 3
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,19 +38,37 @@ def given_up(report: ContainerReport | None, placement: Placement) -> str:
     if report is None or report.goal != "run" or report.generation != placement.generation:
         return ""
     if report.phase is Phase.ENDED and report.instance is not None:
-        state = report.instance.process_state
-        ended = state.container_exit_status
+        ended = report.instance.process_state.container_exit_status
+        restart = report.instance.config.restart
         if report.instance.status == FAILED:
-            return state.err or "it could not be started"
-        if report.instance.status != FINISHED or report.instance.config.restart == "no":
+            return how_it_ended(report.instance)
+        if report.instance.status != FINISHED or restart == "no":
             return ""
-        if ended.signaled:
-            return f"it ended by signal {ended.signal}"
-        if ended.exit_status or report.instance.config.restart == "always":
-            return f"it ended with status {ended.exit_status}"
-    if report.phase is Phase.ABSENT and report.refusals >= MOST_REFUSALS:
+        if ended.signaled or ended.exit_status or restart == "always":
+            return how_it_ended(report.instance)
+    # Unclear, with nothing seen: the last refusal is not yet known to be true.
+    nothing_there = report.phase is Phase.ABSENT or (
+        report.phase is Phase.UNCLEAR and report.instance is None
+    )
+    if nothing_there and report.refusals >= MOST_REFUSALS:
         return report.error
     return ""
+
+
+def how_it_ended(instance: ContainerInstance) -> str:
+    """How the last process of a container ended, with the end of its log where the agent tells it."""
+    state = instance.process_state
+    ended = state.container_exit_status
+    if state.up:
+        text = "it does not stay up"
+    elif ended.signaled:
+        text = f"it ended by signal {ended.signal}"
+    elif instance.status == FAILED:
+        text = state.err or "it could not be started"
+    else:
+        text = f"it ended with status {ended.exit_status}"
+    lines = [line.strip()[:LONGEST_LINE] for line in instance.last_lines[-LINES_SHOWN:]]
+    return text + (f"; its last lines: {' | '.join(lines)}" if lines else "")
 
 
 class Failures:

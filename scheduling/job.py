@@ -14,6 +14,7 @@ import msgspec
 
 from scheduling.canonical import GoStruct, go_json, job_hash
 from scheduling.durations import Duration
+from scheduling.update import Update
 
 RestartPolicy = Literal["no", "on-failure", "always"]
 
@@ -84,16 +85,23 @@ class OnLost(GoStruct, frozen=True, kw_only=True):
     after: Duration = Duration(60_000_000_000)
 
 
+# What of a job config says how it is dealt with, not what runs.
+POLICY = ("on_lost", "update", "depends_on")
+
+
 class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     """`scale` identical tasks of one container config.
 
-    Policy, like `on_lost`, is no part of the canonical JSON: changing it restarts nothing.
+    Policy (`POLICY`) is no part of the canonical JSON: changing it restarts nothing. `depends_on` names jobs
+    that must run before this one starts: by job where product and environment are the same, else in full.
     """
 
     go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__)
 
     scale: int = 0
     on_lost: OnLost | None = None
+    update: Update | None = None
+    depends_on: list[str] | None = None
 
     @property
     def key(self) -> JobKey:
@@ -106,9 +114,9 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
 
     def described(self) -> bytes:
         """The canonical JSON with the policy behind it, where there is one: what v1 shows."""
-        if self.on_lost is None:
-            return self.canonical()
-        return self.canonical()[:-1] + b',"on_lost":' + go_json(self.on_lost) + b"}"
+        policies = [(name, value) for name in POLICY if (value := getattr(self, name)) is not None]
+        shown = b"".join(b',"%s":%s' % (name.encode(), go_json(value)) for name, value in policies)
+        return self.canonical()[:-1] + shown + b"}"
 
     def hash(self) -> str:
         """The name of this version: `job-xxxxxxx`."""

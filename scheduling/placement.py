@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Protocol
 
+from config.bounds import MOST_REFUSALS_SHOWN
 from scheduling.room import CPU_TOLERANCE, Need, Room
-from scheduling.waiting import MOST_REFUSALS_SHOWN, Refusal, Waiting
+from scheduling.waiting import Refusal, Waiting
 
 
 class Algorithm(Protocol):

@@ -7,12 +7,51 @@ A refused one changes nothing. Who may send which is the table in docs/architect
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job, Placement
-from scheduling.job import JobConfig, JobKey, encode_hook, task_index, task_prefix
+from config.bounds import MOST_NAMED
+from scheduling.answer import Answer, Result
+from scheduling.desired import AGENT, HISTORY, JOB, PLACEMENT, Agent, Copy, Desired, Placement
+from scheduling.history import History, Past
+from scheduling.job import encode_hook
+from scheduling.jobs import (
+    DeleteJob,
+    HaltJob,
+    ScheduleJob,
+    UnscheduleJob,
+    delete,
+    halt,
+    known_history,
+    schedule,
+    unschedule,
+)
+from scheduling.leap import next_version, raised
+from scheduling.migrating import (
+    PutJob,
+    RestartJob,
+    RevertJob,
+    SteerMigration,
+    StepMigration,
+    put,
+    restart,
+    revert,
+    settled,
+    steer,
+    step,
+)
+from scheduling.presence import (
+    DeclareLost,
+    EndRelease,
+    MarkLost,
+    ReleaseBrake,
+    declare_lost,
+    end_release,
+    mark_lost,
+    release_brake,
+)
 from scheduling.replica import Changes
 from scheduling.snapshot import (
     SavedAgent,
@@ -24,41 +63,9 @@ from scheduling.snapshot import (
     summary,
     take,
 )
+from scheduling.unheard import unheard
 
-Result = Literal["created", "changed", "unchanged", "invalid", "conflict", "not found", "precondition failed"]
 FINGERPRINT_DIGITS = 16
-MOST_NAMED = 10
-ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
-
-
-class ScheduleJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Run this config as a version of its job; refused if that version is there already (v0).
-
-    `adopt`: its tasks may run already, see `Job`.
-    """
-
-    config: JobConfig
-    adopt: bool = False
-
-
-class UnscheduleJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop the job version that this hash or task prefix names (v0)."""
-
-    hash: str
-
-
-class PutJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Make this config the job's only version; idempotent. `expected`: the job's version, 0 for none."""
-
-    config: JobConfig
-    expected: int | None = None
-
-
-class DeleteJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop all versions of a job. `expected`: the job's version, as in PutJob."""
-
-    key: JobKey
-    expected: int | None = None
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,24 +96,19 @@ class WritePlacement(msgspec.Struct, frozen=True, kw_only=True):
     seen: int | None = None
 
 
-class MarkLost(msgspec.Struct, frozen=True, kw_only=True):
-    """Write down that an agent is lost, away since this time; None: that it is back."""
-
-    agent: str
-    since: float | None
-
-
 class RestoreSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Make the jobs exactly those of a snapshot, and the agents again that nothing else brings back.
 
     Jobs that are there with the same config stay as they are; the others come back to be adopted, with
     their old prefix, so nothing that runs is started twice. Jobs that are not in it are removed, as by
     unscheduling them. For agents see `snapshot.compare`. `expected`: the version of the whole registry.
+    `taken_at`: the version that the snapshot was taken at, see `scheduling.leap`.
     """
 
     jobs: tuple[SavedJob, ...]
     agents: tuple[SavedAgent, ...]
     expected: int | None = None
+    taken_at: int = 0
 
 
 Mutation = (
@@ -114,25 +116,24 @@ Mutation = (
     | UnscheduleJob
     | PutJob
     | DeleteJob
+    | HaltJob
+    | RevertJob
+    | RestartJob
+    | SteerMigration
+    | StepMigration
     | SyncAgents
     | WritePlacement
     | MarkLost
+    | DeclareLost
+    | ReleaseBrake
+    | EndRelease
     | RestoreSnapshot
 )
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a mutation; `version` is the registry's at which it holds, `hash` the job's."""
-
-    result: Result
-    message: str
-    version: int = 0
-    hash: str = ""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether what was asked for is so now."""
-        return self.result in ACCEPTED
+def version_after(at: int, mutations: Iterable[Mutation]) -> int:
+    """The version that a commit of these brings to a registry at version `at`, if it changes anything."""
+    return next_version(at, (each.taken_at for each in mutations if isinstance(each, RestoreSnapshot)))
 
 
 def fingerprint(mutation: Mutation) -> str:
@@ -148,106 +149,25 @@ def reused(request_id: str) -> Answer:
 
 
 def judge(
-    desired: Desired, mutation: Mutation, version: int, at: int | None = None
+    desired: Desired, mutation: Mutation, version: int, at: int | None = None, now: float = 0.0
 ) -> tuple[Answer, Changes]:
     """The answer to one mutation, and the changes that `version`, the next one, brings if it is accepted.
 
     `at`: the version that `desired` is at, if that is not the one before: others of the same commit have
-    changed it already.
+    changed it already. `now`: seconds since 1970, for what is dated.
     """
     at = version - 1 if at is None else at
     if isinstance(mutation, RestoreSnapshot) and mutation.expected not in (None, at):
         text = f"the registry is at version {at}, not {mutation.expected}"
         return Answer(result="precondition failed", message=text, version=at), {}
-    rule: Any = _RULES[type(mutation)]
-    answer, changes = rule(desired, mutation, version)
+    if type(mutation) in _DATED_RULES:
+        answer, changes = _DATED_RULES[type(mutation)](desired, mutation, version, now)
+    else:
+        answer, changes = _RULES[type(mutation)](desired, mutation, version)
+    if changes:
+        changes = {**settled(desired, changes, version), **changes}
+        changes = {**unheard(desired, changes, version), **changes}
     return msgspec.structs.replace(answer, version=version if changes else at), changes
-
-
-def _schedule(desired: Desired, mutation: ScheduleJob, version: int) -> tuple[Answer, Changes]:
-    config = mutation.config
-    name = config.hash()
-    there = desired.resolve(name)
-    if there is not None:
-        same = there.config.canonical() == config.canonical() or there.hash != name
-        text = (
-            f"{name} already scheduled"
-            if same
-            else f"the hash {name} belongs to another config; change any field"
-        )
-        return Answer(result="conflict", message=text, hash=name), {}
-    return Answer(
-        result="created", message=f"request to schedule '{config.job}' ({name}) has been accepted", hash=name
-    ), {(JOB, name): Job(prefix=name, hash=name, config=config, version=version, adopt=mutation.adopt)}
-
-
-def _unschedule(desired: Desired, mutation: UnscheduleJob, _version: int) -> tuple[Answer, Changes]:
-    job = desired.resolve(mutation.hash)
-    if job is None:
-        return Answer(result="not found", message=f"{mutation.hash} not scheduled", hash=mutation.hash), {}
-    text = f"request to unschedule {job.config.job} ({job.hash}) has been accepted"
-    return Answer(result="changed", message=text, hash=job.hash), {(JOB, job.prefix): None}
-
-
-def _put(desired: Desired, mutation: PutJob, version: int) -> tuple[Answer, Changes]:
-    config = mutation.config
-    versions = desired.versions(config.key)
-    refused = _precondition(versions, mutation.expected, config.key)
-    if refused is not None:
-        return refused, {}
-    if not versions:
-        return _schedule(desired, ScheduleJob(config=config), version)
-    if len(versions) > 1:
-        text = f"{config.key} has {len(versions)} versions, {_hashes(versions)}; unschedule all but one first"
-        return Answer(result="conflict", message=text), {}
-    job = versions[0]
-    name = config.hash()
-    if config == job.config and name == job.hash:
-        return Answer(result="unchanged", message=f"{config.key} is {name} already", hash=name), {}
-    if config.container() != job.config.container():
-        text = f"{config.key} runs {job.hash}; only its scale and policy can be changed. Unschedule it first"
-        return Answer(result="conflict", message=text, hash=job.hash), {}
-    owner = desired.resolve(name)
-    if owner is not None and owner.prefix != job.prefix:
-        return Answer(
-            result="conflict", message=f"the hash {name} belongs to {owner.config.key}", hash=name
-        ), {}
-    text = f"{config.key} has been rescaled from {job.config.scale} to {config.scale}"
-    if config.scale == job.config.scale:
-        text = f"the policy of {config.key} has been changed"
-    changed = msgspec.structs.replace(job, hash=name, config=config, version=version)
-    return Answer(result="changed", message=text, hash=name), {(JOB, job.prefix): changed}
-
-
-def _delete(desired: Desired, mutation: DeleteJob, _version: int) -> tuple[Answer, Changes]:
-    versions = desired.versions(mutation.key)
-    refused = _precondition(versions, mutation.expected, mutation.key)
-    if refused is not None:
-        return refused, {}
-    if not versions:
-        return Answer(result="not found", message=f"{mutation.key} is not scheduled"), {}
-    text = f"{mutation.key} ({_hashes(versions)}) is being stopped"
-    return Answer(result="changed", message=text, hash=versions[-1].hash), {
-        (JOB, job.prefix): None for job in versions
-    }
-
-
-def _precondition(versions: list[Job], expected: int | None, key: JobKey) -> Answer | None:
-    at = max((job.version for job in versions), default=0)
-    if expected is None or expected == at:
-        return None
-    text = (
-        f"{key} is at version {at}, not {expected}"
-        if at
-        else f"{key} is not scheduled, not at version {expected}"
-    )
-    if expected == 0:
-        text = f"{key} is scheduled already, as {_hashes(versions)} at version {at}"
-    return Answer(result="precondition failed", message=text)
-
-
-def _hashes(versions: list[Job]) -> str:
-    return ", ".join(job.hash for job in versions)
 
 
 def _by_name(desired: Desired, specs: tuple[AgentSpec, ...]) -> dict[str, AgentSpec]:
@@ -317,10 +237,8 @@ def _wrong_copies(desired: Desired, mutation: WritePlacement, old: Placement | N
     unknown = [name for name in names if name not in desired.agents]
     if unknown:
         return f"{mutation.task} can't be on {', '.join(unknown)}: no such agent"
-    job = desired.jobs.get(task_prefix(mutation.task))
-    wanted = job is not None and 0 <= task_index(mutation.task) < job.config.scale
     was = old.running if old else None
-    if running and running[0] != was and not wanted:
+    if running and running[0] != was and not desired.wanted(mutation.task):
         return f"{mutation.task} is not wanted any more"
     return ""
 
@@ -337,23 +255,7 @@ def _outdated_room(desired: Desired, mutation: WritePlacement, old: Placement | 
     return f"{agent} was given something at version {at}, after {mutation.seen}" if at > mutation.seen else ""
 
 
-def _mark_lost(desired: Desired, mutation: MarkLost, version: int) -> tuple[Answer, Changes]:
-    agent = desired.agents.get(mutation.agent)
-    if agent is None:
-        return Answer(result="not found", message=f"there is no agent {mutation.agent}"), {}
-    if (agent.lost_since is None) == (mutation.since is None):
-        return Answer(result="unchanged", message=f"{agent.name} is {_presence(agent)} already"), {}
-    changed = msgspec.structs.replace(agent, lost_since=mutation.since, version=version)
-    return Answer(result="changed", message=f"{agent.name} is {_presence(changed)}"), {
-        (AGENT, agent.name): changed
-    }
-
-
-def _presence(agent: Agent) -> str:
-    return "here" if agent.lost_since is None else "lost"
-
-
-def _restore(desired: Desired, mutation: RestoreSnapshot, version: int) -> tuple[Answer, Changes]:
+def _restore(desired: Desired, mutation: RestoreSnapshot, version: int, now: float) -> tuple[Answer, Changes]:
     wrong = snapshot_problems(mutation)
     if wrong:
         more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
@@ -363,22 +265,37 @@ def _restore(desired: Desired, mutation: RestoreSnapshot, version: int) -> tuple
         if old.config.container() != new.config.container():
             text = f"the tasks of {old.prefix} run another config than in the snapshot; unschedule it first"
             return Answer(result="conflict", message=text, hash=old.hash), {}
-    changes: Changes = {(JOB, job.prefix): None for job in difference.removed}
+    changes: Changes = raised(desired, version)
+    changes |= {(JOB, job.prefix): None for job in difference.removed}
     for job in (*difference.added, *(new for _, new in difference.changed)):
-        changes[JOB, job.prefix] = restored_job(job, version)
+        name = HISTORY, str(job.config.key)
+        known: History = changes.get(name) or known_history(desired, job.config.key)
+        past = Past(number=known.next_number, hash=job.hash, config=job.config, at=now)
+        changes[name] = known.again(past)
+        changes[JOB, job.prefix] = restored_job(job, version, changes[name].current)
     for agent in difference.new_agents:
         changes[AGENT, agent.name] = restored_agent(agent, version)
     result: Result = "changed" if changes else "unchanged"
     return Answer(result=result, message=summary(difference)), changes
 
 
+_DATED_RULES: dict[type, Any] = {
+    ScheduleJob: schedule,
+    PutJob: put,
+    RevertJob: revert,
+    RestartJob: restart,
+    SteerMigration: steer,
+    RestoreSnapshot: _restore,
+}
 _RULES: dict[type, Any] = {
-    ScheduleJob: _schedule,
-    UnscheduleJob: _unschedule,
-    PutJob: _put,
-    DeleteJob: _delete,
+    UnscheduleJob: unschedule,
+    DeleteJob: delete,
+    HaltJob: halt,
+    StepMigration: step,
     SyncAgents: _sync_agents,
     WritePlacement: _place,
-    MarkLost: _mark_lost,
-    RestoreSnapshot: _restore,
+    MarkLost: mark_lost,
+    DeclareLost: declare_lost,
+    ReleaseBrake: release_brake,
+    EndRelease: end_release,
 }

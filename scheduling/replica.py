@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
+from config.bounds import ACKNOWLEDGE_SECONDS
+
 # A key begins with its kind: ("job", prefix), ("container", agent, task).
 Key = tuple[str, ...]
 # A value of None says that the key is gone.
 Changes = dict[Key, Any]
 
 # Long: a busy subscriber must not be dropped, since the snapshot that it then asks for makes all busier.
-ACKNOWLEDGE_SECONDS = 60.0
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):

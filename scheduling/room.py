@@ -94,8 +94,9 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
             continue
         if job is not None:
             room.take(need_of(job.config), task)
-        elif there is None or there.phase is not Phase.ABSENT or there.goal != "stop":
+        elif there is None or not there.proves_absence(desired.placements[task].generation):
             # Its job is gone and with it how much it needs; until it is seen or proven absent, who knows.
+            # A proof for an earlier generation is none: it may have been placed here since.
             room.closed = room.closed or "a task of unknown size is being stopped there"
     return room
 

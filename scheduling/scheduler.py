@@ -9,28 +9,33 @@ room the reasons. Only tasks touched by a change are looked at again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import msgspec
 
+from scheduling import reasons
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual, ContainerReport
 from scheduling.container import totals
-from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Job, Placement
+from scheduling.dependencies import unmet
+from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Job, Placement
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
-from scheduling.lost import Brake, LostWatch, is_connected, returned
-from scheduling.placement import Algorithm, explain
-from scheduling.registry import MarkLost, WritePlacement
+from scheduling.lost import Brake, LostWatch, ended_release, is_connected, returned
+from scheduling.migrating import StepMigration
+from scheduling.migration import Migration
+from scheduling.migrator import Migrator
+from scheduling.placement import Algorithm, explain, fits
+from scheduling.presence import EndRelease, MarkLost
+from scheduling.registry import WritePlacement
 from scheduling.replica import Key
-from scheduling.room import Need, Room, measure, need_of
+from scheduling.room import Room, measure, need_of
 from scheduling.waiting import Waiting
 
 LOST_AFTER_SECONDS = 60.0
-Write = WritePlacement | MarkLost
+Write = WritePlacement | MarkLost | EndRelease | StepMigration
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +62,7 @@ class Scheduler:
         self._waiting: dict[str, Waiting] = {}
         self._lost = LostWatch(lost_after_seconds)
         self._failures = Failures()
+        self._migrator = Migrator()
         self._looked_at = 0.0
 
     @property
@@ -74,6 +80,10 @@ class Scheduler:
                 self._forget_rooms(self.desired.placements.get(key[1]))
             elif key[0] == AGENT:
                 self._touch_agent(key[1])
+                if key[1] not in self.desired.agents:
+                    self._dirty.update(self.actual.containers.get(key[1], ()))  # what it holds counts now
+            elif key[0] == MIGRATION:
+                self._touch_migration(self.desired.migrations.get(key[1]), changes[key])
         self.desired.apply(changes)
         for key, value in changes.items():
             if key[0] == JOB:
@@ -128,15 +138,17 @@ class Scheduler:
         changed: dict[str, Waiting | None] = {}
         for prefix in sorted(touched_prefixes | set(self._unplaced)):
             self._place(prefix, writes, changed, now)
+        writes += self._migrator.steps(self.desired, self.actual, self._failures, now)
         writes += [MarkLost(agent=name, since=None) for name in back]
         writes += self._lost.lost(self.desired, self.actual, now)
+        writes += ended_release(self.desired, self.actual)
         brake = self._lost.brake(self.desired, self.actual, now)
         return Decisions(writes=tuple(writes), waiting=changed, brake=brake)
 
     def refused(self, writes: Iterable[Write]) -> None:
         """These writes lost against a change: forget that their rooms were taken, and look again."""
         for write in writes:
-            if isinstance(write, MarkLost):
+            if not isinstance(write, WritePlacement):
                 continue  # looked at again in any case, at the next waking
             self._dirty.add(write.task)
             for copy in write.copies:
@@ -146,14 +158,18 @@ class Scheduler:
         """What to write for one task, or None: nothing, or it is noted as having no place."""
         placement = self.desired.placements.get(task)
         job = self.desired.jobs.get(task_prefix(task))
-        wanted = job is not None and 0 <= task_index(task) < job.config.scale
+        wanted = self.desired.wanted(task)
         if not wanted:
             self._failures.forget(task)
         if placement is not None:
             return self._judge_placed(placement, wanted=wanted, now=now)
-        if job is None or not wanted:
+        if job is None or not 0 <= task_index(task) < job.config.scale:
             return None
         adopted = self._adoptable(task)
+        if not wanted:
+            # Its job is kept and stopped, or not yet begun: what runs of it is ours, and is stopped.
+            stops = tuple(Copy(copy.agent, "stop") for copy in adopted)
+            return WritePlacement(task=task, expected=0, copies=stops) if stops else None
         # A copy on an agent that has not answered may be the better one to keep.
         if adopted and not self._unknown_holders(job):
             return WritePlacement(task=task, expected=0, copies=adopted)
@@ -243,9 +259,7 @@ class Scheduler:
         return (
             copy.intent == "stop"
             and report is not None
-            and report.phase is Phase.ABSENT
-            and report.goal == "stop"
-            and report.generation == placement.generation
+            and report.proves_absence(placement.generation)
             and self.actual.answered(copy.agent)
         )
 
@@ -272,13 +286,20 @@ class Scheduler:
         if job is not None and tasks:
             unknown = self._unknown_holders(job)
             pausing = [task for task in tasks if self._failures.pauses(task, now)]
-            ready = [] if unknown else [task for task in tasks if task not in pausing]
-            placed = self._choose(need_of(job.config), ready)
+            blocked = list(unmet(job, self.desired, self.actual))
+            ready = [] if unknown or blocked else [task for task in tasks if task not in pausing]
+            placed = self._choose(job, ready)
             writes.extend(self._placed(task, room) for task, room in placed.items())
             left = [task for task in tasks if task not in placed]
             self._unplaced[prefix] = set(left)
             if left:
-                waiting = self._why(job, left, pausing, unknown)
+                failures = [failure for task in pausing if (failure := self._failures.of(task))]
+                waiting = (
+                    reasons.unheard(prefix, len(left), unknown)
+                    or reasons.depending(prefix, len(left), blocked)
+                    or (reasons.pausing(prefix, len(left), failures) if len(pausing) == len(left) else None)
+                    or explain(prefix, len(left), need_of(job.config), self._all_rooms())
+                )
         if not self._unplaced.get(prefix):
             self._unplaced.pop(prefix, None)
         if waiting != self._waiting.get(prefix):
@@ -288,13 +309,19 @@ class Scheduler:
             else:
                 self._waiting[prefix] = waiting
 
-    def _choose(self, need: Need, tasks: list[str]) -> dict[str, Room]:
-        """Rooms for as many of the tasks as fit; one that has failed goes elsewhere if another fits."""
-        rooms = self._open_rooms()
+    def _choose(self, job: Job, tasks: list[str]) -> dict[str, Room]:
+        """Rooms for as many of the tasks as fit: where its plan says; elsewhere than where it failed."""
+        need, rooms = need_of(job.config), self._open_rooms()
         placed: dict[str, Room] = {}
         plain = []
         for task in tasks:
             failure = self._failures.of(task)
+            planned = job.planned.get(str(task_index(task))) if failure is None and job.planned else None
+            room = self._rooms.get(planned) if planned is not None else None
+            if room is not None and fits(need, room):
+                room.take(need)
+                placed[task] = room
+                continue
             others = [room for room in rooms if failure is not None and room.agent != failure.agent]
             chosen = self._algorithm(need, 1, others, self._rng) if others else []
             if chosen:
@@ -330,22 +357,6 @@ class Scheduler:
         agent = self.desired.agents.get(name)
         return agent is not None and agent.lost_since is None and not self.actual.answered(name)
 
-    def _why(self, job: Job, left: list[str], pausing: list[str], unknown: list[str]) -> Waiting:
-        if unknown:
-            names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-            verb = "has" if len(unknown) == 1 else "have"
-            reason = f"{names} may hold it and {verb} not answered yet"
-            return Waiting(prefix=job.prefix, tasks=len(left), reason=reason, agents=len(unknown))
-        if len(pausing) < len(left):
-            return explain(job.prefix, len(left), need_of(job.config), self._all_rooms())
-        worst = max(
-            (failure for task in pausing if (failure := self._failures.of(task))), key=lambda each: each.count
-        )
-        times = "once" if worst.count == 1 else f"{worst.count} times in a row"
-        at = datetime.fromtimestamp(worst.next_at, UTC).strftime("%H:%M:%S UTC")
-        reason = f"it failed {times}, last on {worst.agent}: {worst.reason}; tried again at {at}"
-        return Waiting(prefix=job.prefix, tasks=len(left), reason=reason)
-
     def _all_rooms(self) -> list[Room]:
         for name, agent in self.desired.agents.items():
             if name not in self._rooms:
@@ -366,6 +377,16 @@ class Scheduler:
                 task = task_id(prefix, index)
                 self._dirty.add(task)
                 self._forget_rooms(self.desired.placements.get(task))
+
+    def _touch_migration(self, old: Migration | None, new: Migration | None) -> None:
+        """A step touches the tasks that it starts or stops; the end of a migration all that are left."""
+        known = new or old
+        for prefix in (known.old, known.new) if known is not None else ():
+            if old is None or new is None or old.over != new.over:
+                self._touch_job(prefix)
+            else:
+                changed = set(old.wanted(prefix)) ^ set(new.wanted(prefix))
+                self._dirty.update(task_id(prefix, index) for index in changed)
 
     def _touch_agent(self, name: str) -> None:
         """A change of an agent touches its tasks, and all that wait for room."""

@@ -11,26 +11,27 @@ from typing import Protocol
 
 import msgspec
 
+from config.bounds import LONGEST_AGENT_NAME, MOST_NAMED
 from scheduling.canonical import HASH_DIGITS
 from scheduling.desired import Agent, Desired, Job, parse_endpoint
 from scheduling.job import JobConfig
+from scheduling.leap import LARGEST_VERSION
 from scheduling.validation import Problem, problems
 
 FORMAT = 1
 # Sources that Discovery tells the registry of, again after each start.
 DISCOVERED = frozenset({"static", "file"})
-LONGEST_AGENT_NAME = 200
-MOST_NAMED = 10
 _HEX = frozenset("0123456789abcdef")
 
 
-class SavedJob(msgspec.Struct, frozen=True, kw_only=True):
+class SavedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of a job, as `desired.Job` has it; `version` only tells what was changed before what."""
 
     prefix: str
     hash: str
     version: int
     config: JobConfig
+    stopped: bool = False
 
 
 class SavedAgent(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,9 @@ def compare(now: Contents, saved: Contents) -> Difference:
     there = {job.prefix: job for job in now.jobs}
     wanted = {job.prefix: job for job in saved.jobs}
     both = [(job, wanted[prefix]) for prefix, job in there.items() if prefix in wanted]
-    changed = tuple((old, new) for old, new in both if old.config != new.config)
+    changed = tuple(
+        (old, new) for old, new in both if (old.config, old.stopped) != (new.config, new.stopped)
+    )
     known = {agent.name for agent in now.agents} | {agent.endpoint for agent in now.agents}
     missing = [agent for agent in saved.agents if known.isdisjoint((agent.name, agent.endpoint))]
     own = [
@@ -140,9 +143,17 @@ def summary(difference: Difference) -> str:
     return text
 
 
-def restored_job(job: SavedJob, version: int) -> Job:
+def restored_job(job: SavedJob, version: int, number: int = 1) -> Job:
     """The job as the registry writes it again: its tasks may run already, so they are looked for first."""
-    return Job(prefix=job.prefix, hash=job.hash, config=job.config, version=version, adopt=True)
+    return Job(
+        prefix=job.prefix,
+        hash=job.hash,
+        config=job.config,
+        version=version,
+        adopt=True,
+        number=number,
+        stopped=job.stopped,
+    )
 
 
 def restored_agent(agent: SavedAgent, version: int) -> Agent:
@@ -157,14 +168,23 @@ def restored_agent(agent: SavedAgent, version: int) -> Agent:
     )
 
 
+def version_problems(snapshot: Snapshot) -> list[Problem]:
+    """Whether it was taken at a version that a registry can have."""
+    if 0 <= snapshot.version <= LARGEST_VERSION:
+        return []
+    return [Problem("version", snapshot.version, f"it must be from 0 to {LARGEST_VERSION}")]
+
+
 def snapshot_problems(contents: Contents) -> list[Problem]:
     """Everything wrong with a snapshot; empty when it can be restored."""
     found: list[Problem] = []
-    owners: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
+    owners: dict[str, tuple[str, SavedJob]] = {}
     for position, job in enumerate(contents.jobs):
         at = f"jobs[{position}]"
         found += _job_problems(at, job)
-        found += _taken(owners, at, prefix=job.prefix, hash=job.hash)
+        twice = list(_taken(prefixes, at, prefix=job.prefix))
+        found += twice or _taken_by_others(owners, at, job)
     names: dict[str, str] = {}
     for position, agent in enumerate(contents.agents):
         at = f"agents[{position}]"
@@ -179,7 +199,9 @@ def _names(agents: tuple[SavedAgent, ...]) -> str:
 
 
 def _saved_job(job: Job) -> SavedJob:
-    return SavedJob(prefix=job.prefix, hash=job.hash, version=job.version, config=job.config)
+    return SavedJob(
+        prefix=job.prefix, hash=job.hash, version=job.version, config=job.config, stopped=job.stopped
+    )
 
 
 def _saved_agent(agent: Agent) -> SavedAgent:
@@ -218,6 +240,14 @@ def _agent_problems(at: str, agent: SavedAgent) -> Iterator[Problem]:
         right = "http://10.0.0.7:3333"
     if agent.endpoint != right:
         yield Problem(f"{at}.endpoint", agent.endpoint, f"it must be like {right}")
+
+
+def _taken_by_others(owners: dict[str, tuple[str, SavedJob]], at: str, job: SavedJob) -> Iterator[Problem]:
+    """Names that another config has. While a job is restarted two versions have one config, and one hash."""
+    for field, name in (("prefix", job.prefix), ("hash", job.hash)):
+        owner, other = owners.setdefault(name, (at, job))
+        if other.config != job.config:
+            yield Problem(f"{at}.{field}", name, f"{owner} has it already; it must mean only one of them")
 
 
 def _taken(owners: dict[str, str], at: str, **names: str) -> Iterator[Problem]:

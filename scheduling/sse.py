@@ -9,7 +9,8 @@ import re
 
 import msgspec
 
-LARGEST_EVENT_BYTES = 64 * 1024 * 1024
+from config.bounds import LARGEST_EVENT_BYTES
+
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 

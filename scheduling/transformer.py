@@ -111,7 +111,7 @@ class Transformer:
         task, prefix, generation = placement.task, task_prefix(placement.task), placement.generation
         report = self.actual.report(copy.agent, task)
         agrees = report is not None and report.generation == generation and report.goal == copy.intent
-        if agrees or not self._listens(copy.agent):
+        if agrees or not self._listens(copy.agent) or self._is_lost(copy.agent):
             return None
         if copy.intent == "stop":
             return Command(task=task, generation=generation, goal="stop")
@@ -123,6 +123,12 @@ class Transformer:
         """Whether commands reach this agent: its state machine takes none while its stream is broken."""
         status = self.actual.agents.get(agent)
         return status is not None and status.answered and status.link == "connected"
+
+    def _is_lost(self, agent: str) -> bool:
+        """Whether it is written down as lost: one that is back is asked for nothing before it is written down
+        which of its copies stay."""
+        known = self.desired.agents.get(agent)
+        return known is not None and known.lost_since is not None
 
     def _may_run_elsewhere(self, copy: Copy, placement: Placement) -> bool:
         """Whether another copy is neither proven absent (then it had left the placement) nor lost."""

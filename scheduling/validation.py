@@ -11,16 +11,16 @@ from typing import Any
 
 import msgspec
 
+from config.bounds import LARGEST_SCALE, MOST_DEPENDENCIES, MOST_PORTS
+from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.durations import Duration
 from scheduling.job import ContainerConfig, HealthCheck, JobConfig
+from scheduling.update import STRATEGIES, Update
 
-LARGEST_SCALE = 1000
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
-MOST_PORTS = 256
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _URL_SCHEMES = ("http://", "https://", "file://")
-_SHOWN = 80
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -43,7 +43,41 @@ def problems(config: JobConfig) -> list[Problem]:
     found += container_problems(config)
     if config.on_lost is not None:
         found += _within("on_lost.after", config.on_lost.after, "1s", "24h")
-    return found
+    if config.update is not None:
+        found += update_problems(config.update)
+    return found + list(_depends_on(config))
+
+
+def update_problems(update: Update) -> list[Problem]:
+    """Everything wrong with an update policy by itself; whether it can work depends on the scales."""
+    numbers = (
+        ("max_parallel", update.max_parallel, 1),
+        ("floor", update.floor, 0),
+        ("surge", update.surge, 0),
+        ("canary", update.canary, 1),
+    )
+    return [
+        *_one_of("update.strategy", update.strategy, STRATEGIES),
+        *(
+            Problem(f"update.{name}", value, f"it must be from {least} to {LARGEST_SCALE}")
+            for name, value, least in numbers
+            if value is not None and not least <= value <= LARGEST_SCALE
+        ),
+        *_within("update.min_healthy_time", update.min_healthy_time, "0s", "1h"),
+        *_within("update.progress_deadline", update.progress_deadline, "1s", "24h"),
+    ]
+
+
+def _depends_on(config: JobConfig) -> Iterator[Problem]:
+    names = config.depends_on or []
+    if len(names) > MOST_DEPENDENCIES:
+        yield Problem("depends_on", f"{len(names)} jobs", f"at most {MOST_DEPENDENCIES} are possible")
+        return
+    for position, name in enumerate(names):
+        parts = name.split("/")
+        if len(parts) not in (1, 3) or not all(_NAME.fullmatch(part) for part in parts):
+            right = 'it must be a job, like "db", or product/environment/job'
+            yield Problem(f"depends_on[{position}]", name, right)
 
 
 def container_problems(config: ContainerConfig) -> list[Problem]:

@@ -7,7 +7,6 @@ import msgspec
 WAITING = "waiting"
 # Whether, and why, nobody is declared lost; beside the waiting jobs, since the scheduler says both.
 BRAKE_KEY = ("brake", "brake")
-MOST_REFUSALS_SHOWN = 20
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +20,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """The tasks of one job version that have no place: how many, the main reason, and who refused.
 
-    `refusals` are sorted nearest miss first and cut to MOST_REFUSALS_SHOWN; `agents` counts them all.
+    `refusals` are sorted nearest miss first, and only the first are named; `agents` counts them all.
     """
 
     prefix: str

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 
 from simulation import world
 from simulation.mutations import MUTATIONS
-from simulation.reach import Reach
-from simulation.report import missing, reached, story
+from simulation.report import checked, missing, reached, story, told
 from simulation.runs import USUAL, run
 from simulation.scenario import Profile
 from simulation.shrink import shrink
+from simulation.soak import cores, too_few, total
 
 
 def main() -> int:
-    """Returns 1 when an invariant broke."""
+    """Returns 1 when an invariant broke, or a soak was too short."""
     options = _parser().parse_args()
     profile = USUAL
     if options.agents:
@@ -32,9 +31,11 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, profile: Profile) -> int:
+    if options.soak:
+        return _many(range(options.soak), profile, options.jobs, soak=True)
     if options.seeds:
         first, _, last = options.seeds.partition("..")
-        return _many(range(int(first), int(last or first) + 1), profile)
+        return _many(range(int(first), int(last or first) + 1), profile, options.jobs)
     only = [int(number) for number in options.only.split(",") if number] if options.only is not None else None
     result = run(options.seed, profile, only=only, aloud=options.verbose)
     print(f"seed {options.seed}: {result.steps} steps, {result.seconds:.0f} s, trace {result.digest}")
@@ -48,25 +49,21 @@ def _run(options: argparse.Namespace, profile: Profile) -> int:
     return 1
 
 
-def _many(seeds: range, profile: Profile) -> int:
-    began = time.perf_counter()
-    reach, steps, checks, virtual = Reach(), 0, 0, 0.0
-    failed: dict[str, list[int]] = {}
-    for seed in seeds:
-        result = run(seed, profile)
-        reach.add(result.reach)
-        steps, checks, virtual = steps + result.steps, checks + result.checks, virtual + result.seconds
-        if result.violation is not None:
-            failed.setdefault(result.violation.invariant, []).append(seed)
-            print(f"seed {seed} fails: {result.violation}", file=sys.stderr)
-    print("\n".join(reached(reach)))
-    print("\n".join(f"never reached: {line}" for line in missing(reach)))
-    took = time.perf_counter() - began
-    print(f"{len(seeds)} seeds, {steps} steps, {checks} checks, {virtual / 3600:.1f} h in {took:.0f} s")
-    for invariant, failing in failed.items():
+def _many(seeds: range, profile: Profile, jobs: int, *, soak: bool = False) -> int:
+    totals = total(seeds, profile, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+    print("\n".join(reached(totals.reach)))
+    print("\n".join(told(totals.reach)))
+    print("\n".join(f"never reached: {line}" for line in missing(totals.reach)))
+    print("\n".join(checked(totals.decisions)))
+    hours = totals.virtual_seconds / 3600
+    print(f"{totals.seeds} seeds, {totals.steps} steps, {totals.checks} checks, {hours:.1f} h ", end="")
+    print(f"in {totals.seconds:.0f} s on {jobs} cores")
+    short = too_few(totals.decisions) if soak else []
+    print("\n".join(short))
+    for invariant, failing in totals.failed.items():
         print(f"{len(failing)} seeds break: {invariant} ({', '.join(map(str, failing[:10]))})")
         _tell(failing[0], invariant, profile)
-    return 1 if failed else 0
+    return 1 if totals.failed or short else 0
 
 
 def _tell(seed: int, invariant: str, profile: Profile) -> None:
@@ -79,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="run this one, exactly as before")
     what.add_argument("--seeds", metavar="A..B", help="run all of these, and say what was reached")
+    what.add_argument("--soak", type=int, metavar="N", help="so many, and fail if they check too little")
+    parser.add_argument("--jobs", type=int, default=cores(), help="processes at a time; all cores without it")
     parser.add_argument(
         "--only", metavar="N,N", help="of a seed's acts, only these (a shrunk run names them)"
     )

@@ -81,6 +81,8 @@ class Agent:
         self.containers: dict[str, Container] = {}
         self.streams: list[Callable[[StateEvent, bool], None]] = []
         self.up = True
+        # Its host is gone for good.
+        self.gone = False
         self.hung_until = 0.0
         self.slow_until = 0.0
         # Until then, how it answers requests and its stream: "errors", "did-errors", "contrary", "rubbish", …
@@ -145,8 +147,7 @@ class Agent:
         reply = self._carry_out(step, task, body)
         if of_dead and step is Input.PUT and reply[0] == 201:
             self.containers[task].late_at = self._clock.now
-        # Not for a put: that a refused put may have been done is an open question to the executor.
-        if self.in_mood("did-errors") and step is not Input.PUT and self._rng.random() < 0.5:
+        if self.in_mood("did-errors") and self._rng.random() < 0.5:
             return 500, "it is done, but I say no"
         return reply
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.store import StoreError
-from scheduling.registry import Answer
+from scheduling.answer import Answer
 from scheduling.replica import Key
 from simulation.stage import ActorEndedError
 
@@ -18,16 +18,18 @@ class Disk:
     def __init__(self) -> None:
         self.version = 0
         self.state: dict[Key, Any] = {}
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, tuple[str, Answer]] = {}
         self.full = False
         # The registry dies at its next commit: "before" it or "after" it is on the disk.
         self.cut: str = ""
-        self.on_commit: Callable[[Mapping[Key, Any], dict[str, Answer]], None] = lambda _changes, _answers: (
-            None
+        self.on_commit: Callable[[Mapping[Key, Any], dict[str, tuple[str, Answer]]], None] = (
+            lambda _changes, _answers: None
         )
         self.twice: list[str] = []
 
-    def commit(self, version: int, changes: Mapping[Key, Any], answers: dict[str, Answer]) -> None:
+    def commit(
+        self, version: int, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]
+    ) -> None:
         """Write all of it, or nothing."""
         cut, self.cut = self.cut, ""
         if cut == "before":
@@ -59,11 +61,11 @@ class MemoryStore:
         """The version and the whole state."""
         return self.disk.version, dict(self.disk.state)
 
-    def answer(self, request_id: str) -> Answer | None:
+    def answer(self, request_id: str) -> tuple[str, Answer] | None:
         """What this request was answered, if it is known."""
         return self.disk.answers.get(request_id)
 
-    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, Answer]]) -> None:
+    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, tuple[str, Answer]]]) -> None:
         """Write all of it durably, or nothing. Raises StoreError."""
         self.disk.commit(version, changes, dict(answers))
 

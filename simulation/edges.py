@@ -57,6 +57,8 @@ class Outside:
         self.make_mailbox: Callable[..., Any] | None = None
         self.make_stream: Callable[..., Any] | None = None
         self.make_senders: Callable[..., Any] | None = None
+        # Whether flocks are on hosts of their own.
+        self.remote = False
 
     def names(self) -> dict[str, Any]:
         """What each name stands for."""
@@ -71,6 +73,9 @@ class Outside:
             "Mailbox": self.make_mailbox,
             "EventStream": self.make_stream,
             "RequestSenders": self.make_senders,
+            "boot_seconds": self.clock.monotonic,
+            "is_remote": lambda _address: self.remote,
+            "has_members": lambda: self.remote,
         }
 
     def _exit(self, code: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from scheduling.desired import JOB, PLACEMENT, Copy, Job, Placement
-from scheduling.job import JobConfig, task_index, task_prefix
+from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job, Placement
+from scheduling.job import JobConfig, task_prefix
 from scheduling.replica import Key
-from simulation.agent import Agent
+from simulation.agent import Agent as Host
 from simulation.disk import Disk
 from simulation.stage import Backstage
 
@@ -32,22 +32,48 @@ class Violation(msgspec.Struct, frozen=True):
 class Facts:
     """The whole truth: the registry's disk, the agents' containers, and what was published when."""
 
-    def __init__(self, disk: Disk, agents: dict[str, Agent]) -> None:
+    def __init__(self, disk: Disk, agents: dict[str, Host]) -> None:
         self.disk = disk
         self.agents = agents
         # Every version of a job there ever was, by prefix.
         self.configs: dict[str, JobConfig] = {}
         # Every (task, agent) that ever had a placement.
         self.placed: set[tuple[str, str]] = set()
+        # By (task, agent): who was lost, as far as the transformer knew, when it commanded the task there.
+        self.lost_then: dict[tuple[str, str], set[str]] = {}
+        # The registry's version at which an agent was last lost and wanted by nobody.
+        self.given_up: dict[str, int] = {}
         self.versions: dict[str, dict[int, dict[Key, Any]]] = {}
+        # Every (task, agent) of a job that was to be adopted and has gone: with an agent that had to be heard
+        # before, and with one that was not known, or lost.
+        self.unheard: set[tuple[str, str]] = set()
+        self.unknowable: set[tuple[str, str]] = set()
+        # The desired state as it is on disk, with its indices.
+        self.desired = Desired()
+        self.desired.apply(disk.state)
 
     def committed(self, changes: Mapping[Key, Any]) -> None:
         """Take note of a commit."""
         for key, value in changes.items():
+            if key[0] == JOB:
+                self._goes(self.desired.jobs.get(key[1]), value)
+            if key[0] == AGENT and value is not None and value.lost_since is not None and not value.sources:
+                self.given_up[key[1]] = self.disk.version
             if key[0] == JOB and value is not None:
                 self.configs[key[1]] = value.config
             elif key[0] == PLACEMENT:
                 self.placed.update((key[1], copy.agent) for copy in (value.copies if value else ()))
+        self.desired.apply(changes)
+
+    def _goes(self, old: Job | None, new: Job | None) -> None:
+        """A job to be adopted goes, or some of its tasks do; nobody may have looked yet where they run."""
+        kept = new.config.scale if new is not None else 0
+        if old is not None and old.adopt:
+            for name in self.agents:
+                known = self.disk.state.get((AGENT, name))
+                heard = isinstance(known, Agent) and known.lost_since is None
+                tasks = {(f"{old.prefix}-{index}", name) for index in range(kept, old.config.scale)}
+                (self.unheard if heard else self.unknowable).update(tasks)
 
     def published(self, actor: Backstage) -> None:
         """Take note of what an actor publishes, after each of its steps."""
@@ -60,10 +86,7 @@ class Facts:
 
     def job_of(self, task: str) -> Job | None:
         """The job version of a task, if it is wanted."""
-        job = self.disk.state.get((JOB, task_prefix(task)))
-        if isinstance(job, Job) and 0 <= task_index(task) < job.config.scale:
-            return job
-        return None
+        return self.desired.jobs[task_prefix(task)] if self.desired.wanted(task) else None
 
     def row(self, task: str) -> Placement | None:
         """The task's placement on the disk."""
@@ -79,7 +102,6 @@ class Facts:
         """The tasks that should run."""
         return [
             f"{job.prefix}-{index}"
-            for key, job in self.disk.state.items()
-            if key[0] == JOB
-            for index in range(job.config.scale)
+            for job in self.desired.jobs.values()
+            for index in self.desired.indices(job)
         ]

@@ -8,9 +8,12 @@ from functools import partial
 import msgspec
 
 from scheduling.container import RUNNING
+from scheduling.desired import AGENT
+from scheduling.desired import Agent as KnownAgent
 from scheduling.registry import AgentSpec
 from simulation.agent import Agent
 from simulation.disk import Disk
+from simulation.judge import BRAKE_AGENTS
 from simulation.network import KEEP_ALIVE_SECONDS, Network
 from simulation.reach import Reach
 from simulation.scenario import FAULTS, PATIENCE_SECONDS, Act
@@ -32,6 +35,11 @@ _ACTORS = {
 }  # fmt: skip
 
 
+# An agent that may not stay away is back after this.
+RETURN_SECONDS = 20.0
+LOST_PATIENCE_SECONDS, LOOK_SECONDS = 40.0, 0.25
+
+
 class Faults:
     """Strikes, and stops."""
 
@@ -43,6 +51,7 @@ class Faults:
         self._removed: set[str] = set()
         self._over = False
         self._aimed: list[Act] = []
+        self.on_strike: Callable[[str], None] = lambda _kind: None
 
     def strike(self, act: Act) -> None:
         """Let this fault happen."""
@@ -56,6 +65,7 @@ class Faults:
         length = f" for {act.seconds:.1f} s" if act.seconds else ""
         self._note(f"{act.kind} {act.target}{length}", *about)
         self._reach.struck(act.kind, self._machines(act.target))
+        self.on_strike(act.kind)
         if agent is None:
             self._strike_actor(act)
         elif act.kind == "state machine dies while it sends":
@@ -101,13 +111,15 @@ class Faults:
             self._network.flaky_until.pop(name, None)
             if self._network.cut_until.pop(name, 0.0) > now:
                 self._network.break_streams(agent, "connection reset")
-            if not agent.up:
+            if not agent.up and not agent.gone:
                 self._comes_back(agent)
             agent.hung_until = 0.0
             agent.wake()
             agent.show_all()
         for actor in list(self._stage.actors.values()):
             actor.sends_left, actor.hangs_over = None, None
+            if actor.cut_off:
+                self._stage.kill(actor, "is not needed any more")
         self._removed = set()
         self._users.sync_agents(self.agent_specs())
 
@@ -138,6 +150,8 @@ class Faults:
             "agent hangs": lambda: self._hang(act, agent),
             "agent is slow": lambda: setattr(agent, "slow_until", until),
             "agent is removed": lambda: self._remove(act, agent),
+            "agent never comes back": lambda: self._never_again(agent),
+            "agent is away until it is lost": lambda: self._away_until_lost(act, agent),
             "task exits": lambda: self._exit_a_task(act, agent),
             "network is flaky": lambda: self._network.flaky_until.update({agent.name: until}),
             "network is cut": lambda: self._cut(act, agent),
@@ -176,8 +190,32 @@ class Faults:
         self._network.break_streams(agent, "connection reset")
         self._later(act.seconds, partial(self._comes_back, agent))
 
+    def _never_again(self, agent: Agent) -> None:
+        """Its host is gone for good; never so many that the brake would hold for minutes."""
+        gone = sum(other.gone for other in self._agents.values())
+        agent.gone = gone + 1 < BRAKE_AGENTS and 2 * (gone + 1) <= len(self._agents)
+        agent.crash("all")
+        self._network.break_streams(agent, "connection reset")
+        self._later(RETURN_SECONDS, partial(self._comes_back, agent))
+
+    def _away_until_lost(self, act: Act, agent: Agent) -> None:
+        """It is back soon after it was written down as lost, when its tasks are on their way elsewhere."""
+        agent.crash("all")
+        self._network.break_streams(agent, "connection reset")
+        give_up_at = self._stage.clock.now + LOST_PATIENCE_SECONDS
+
+        def look() -> None:
+            known = self._disk.state.get((AGENT, agent.name))
+            lost = isinstance(known, KnownAgent) and known.lost_since is not None
+            if lost or self._stage.clock.now >= give_up_at:
+                self._later(act.seconds, partial(self._comes_back, agent))
+            else:
+                self._later(LOOK_SECONDS, look)
+
+        look()
+
     def _comes_back(self, agent: Agent) -> None:
-        if agent.up:
+        if agent.up or agent.gone:
             return
         agent.up = True
         has = ", ".join(f"{task} {container.status}" for task, container in agent.containers.items())
@@ -222,6 +260,9 @@ class Faults:
     def _hit(self, actor: Backstage, act: Act) -> None:
         if act.kind.endswith("is killed"):
             self._stage.kill(actor, "killed")
+        elif act.kind.endswith("is cut off"):
+            self._stage.cut_off(actor)
+            self._later(act.seconds, lambda: self._stage.kill(actor, "hears that it is not needed any more"))
         elif act.kind.endswith("dies with late messages"):
             actor.late_seconds = 2.0 + act.seconds
             actor.late_until = self._stage.clock.now + act.seconds

@@ -18,6 +18,9 @@ from scheduling.replica import Key, Replica
 from scheduling.room import CPU_TOLERANCE, need_of
 from simulation.facts import Facts, Violation
 
+# A scheduler that decides by the operator's word may be so many versions behind.
+GIVEN_UP_VERSIONS = 5
+
 
 def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None:
     """ "A task is never commanded to start on an agent while another agent's row for it is neither proven
@@ -32,7 +35,11 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         # A copy from an old disk was proven absent before; a command given since can't be taken back.
         # One that a late request has made, and nobody will start, is removed.
         idle = container.runs == 0 and container.status != RUNNING and facts.copy(task, name) is None
-        if not lost and not container.revived and not idle:
+        # Of a job that was imported and gone before its agent was known nobody can know.
+        unknowable = (task, name) in facts.unknowable
+        # What was commanded while the other one was lost is carried out, though that one is back meanwhile.
+        lost = lost or name in facts.lost_then.get((task, agent), ())
+        if not lost and not container.revived and not idle and not unknowable:
             text = f"{task} is started on {agent} while {name} has a copy ({container.status or 'fetching'})"
             return Violation("runs once", text, (task, agent, name))
     return None
@@ -43,7 +50,8 @@ def healthy_is_not_stopped(facts: Facts, agent: str, task: str) -> Violation | N
     container = facts.agents[agent].containers.get(task)
     copy = facts.copy(task, agent)
     wanted = facts.job_of(task) is not None and copy is not None and copy.intent == "run"
-    if wanted and container is not None and container.status == RUNNING:
+    # What comes back from an old disk may be found before its state machine hears that it is wanted again.
+    if wanted and container is not None and container.status == RUNNING and not container.revived:
         return Violation("healthy is not stopped", f"{task} is stopped on {agent}", (task, agent))
     return None
 
@@ -77,6 +85,8 @@ def leaves_only_when_absent(
             continue
         left = {copy.agent for copy in row.copies} if row is not None else set()
         for copy in old.copies:
+            if facts.disk.version - facts.given_up.get(copy.agent, -GIVEN_UP_VERSIONS) < GIVEN_UP_VERSIONS:
+                continue  # its operator has taken it out of the list, and maybe changed his mind just now
             container = facts.agents[copy.agent].containers.get(old.task)
             there = container is not None and not container.revived and container.late_at is None
             if copy.agent not in left and (there or copy.intent == "run"):
@@ -89,26 +99,29 @@ def agents_are_not_overfilled(
     facts: Facts, before: Mapping[Key, Any], changes: Mapping[Key, Any]
 ) -> Violation | None:
     """ "No agent is given more than it has": judged when a placement is written, except adoptions."""
-    given = set()
+    given: dict[str, set[str]] = {}
     for key, row in changes.items():
         if key[0] != PLACEMENT or not isinstance(row, Placement) or row.running is None:
             continue
         old = before.get(key)
         there = row.task in facts.agents[row.running].containers
         if not there and (old is None or old.running != row.running):
-            given.add(row.running)
+            given.setdefault(row.running, set()).add(row.task)
     for name in sorted(given):
         agent = facts.agents[name]
-        needs = [need_of(config) for config in _taken(facts, name)]
+        taken = _taken(facts, name)
+        needs = [need_of(config) for config in taken.values()]
         mem, cpu = sum(need.mem for need in needs), sum(need.cpu for need in needs)
         ports = [port for need in needs for port in need.ports]
-        if mem > agent.mem or cpu > agent.cpu + CPU_TOLERANCE or len(set(ports)) != len(ports):
+        # Others may have come to clash by a copy that was found.
+        clash = any(ports.count(port) > 1 for task in given[name] for port in need_of(taken[task]).ports)
+        if mem > agent.mem or cpu > agent.cpu + CPU_TOLERANCE or clash:
             text = f"{name} has {agent.mem} MB, {agent.cpu} cores; given are {mem}, {cpu:.2f}, ports {ports}"
             return Violation("no agent is overfilled", text, (name,))
     return None
 
 
-def _taken(facts: Facts, name: str) -> list[ContainerConfig]:
+def _taken(facts: Facts, name: str) -> dict[str, ContainerConfig]:
     """What is on an agent or on its way there: our rows, and foreign containers that were always there."""
     taken: dict[str, ContainerConfig] = {
         container.task: container.config
@@ -121,7 +134,7 @@ def _taken(facts: Facts, name: str) -> list[ContainerConfig]:
             continue  # nobody could know that it would come back
         if key[0] == PLACEMENT and any(copy.agent == name for copy in row.copies):
             taken[key[1]] = facts.configs[task_prefix(key[1])]
-    return list(taken.values())
+    return taken
 
 
 def replica_is_true(
@@ -155,6 +168,16 @@ def unknown_is_not_empty(who: str, replica: Replica, before: Mapping[Key, Any]) 
         status = replica.state.get((ACTUAL_AGENT, key[1]))
         if isinstance(status, AgentStatus) and not status.answered:
             return Violation("unknown is not empty", f"{who} forgets {key[2]} on {key[1]}", key[1:])
+    return None
+
+
+def successor_commands_alone(newest: dict[str, int], agent: str, machine: int) -> Violation | None:
+    """ "Two state machines for one agent": once a state machine has sent a request, none that was made before
+    it sends any. `newest`: by agent, which one was the latest to begin; kept here."""
+    if machine < newest.get(agent, 0):
+        text = f"state machine {machine} of {agent} sends a request after its successor {newest[agent]} has"
+        return Violation("a successor commands alone", text, (agent,))
+    newest[agent] = machine
     return None
 
 

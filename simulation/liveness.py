@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scheduling.container import FAILED, FINISHED, RUNNING
+from scheduling.container import FINISHED, RUNNING
 from scheduling.desired import PLACEMENT
 from scheduling.job import task_prefix
+from scheduling.migration import State
 from scheduling.room import need_of
+from simulation.agent import Container
 from simulation.facts import Facts
 from simulation.stage import Backstage, Stage
 from simulation.users import Users
-
-# A task that has ended by itself is done, until the scheduler learns to place it again.
-ENDED_IS_DONE = True
 
 
 def unfinished(facts: Facts, users: Users, stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -21,18 +20,41 @@ def unfinished(facts: Facts, users: Users, stage: Stage) -> Iterator[tuple[str, 
     if users.waiting:
         yield f"{users.waiting[0].request_id} is not answered", ()
     wanted = set(facts.wanted())
-    yield from _wanted_run_once(facts, wanted)
+    yield from _wanted_run_once(facts, wanted, stage)
     yield from _unwanted_are_gone(facts, wanted, stage)
     yield from _nothing_is_kept(facts, stage)
+    yield from _migrations_end(facts)
 
 
-def _wanted_run_once(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    ended = (FINISHED, FAILED) if ENDED_IS_DONE else ()
+def _migrations_end(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """One that nobody holds ends; on its way back it may wait for room, or for an old version that fails."""
+    for migration in facts.desired.migrations.values():
+        held = migration.paused or migration.awaits_promotion or migration.state is State.FAILED
+        if migration.over or held:
+            continue
+        old = [f"{migration.old}-{index}" for index in range(migration.old_scale)]
+        if migration.state is State.REVERTING and not all(_runs(facts, task) for task in old):
+            continue
+        yield f"{migration.id} is {migration.state}: {migration.old} to {migration.new}", tuple(old)
+
+
+def _runs(facts: Facts, task: str) -> bool:
+    return any(
+        task in agent.containers and agent.containers[task].status == RUNNING
+        for agent in facts.agents.values()
+        if not agent.gone
+    )
+
+
+def _wanted_run_once(facts: Facts, wanted: set[str], stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
+    there = {name: agent for name, agent in facts.agents.items() if not agent.gone}
     for task in sorted(wanted):
         row = facts.row(task)
-        holders = [name for name, agent in facts.agents.items() if task in agent.containers]
-        if row is None:
-            fitting = [name for name in facts.agents if _fits(facts, name, task)]
+        holders = [name for name, agent in there.items() if task in agent.containers]
+        if row is None or not any(copy.agent in there for copy in row.copies):
+            if _pauses(stage, task):
+                continue
+            fitting = [name for name in there if _fits(facts, name, task)]
             if fitting or holders:
                 yield (
                     f"{task} waits, though {fitting} have room and {holders} have it",
@@ -42,25 +64,38 @@ def _wanted_run_once(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, tupl
         if holders != [row.running]:
             yield f"{task} is on {holders}, and meant to be on {row.running}", (task, *holders)
             continue
-        status = facts.agents[holders[0]].containers[task].status
-        if status != RUNNING and status not in ended:
-            yield f"{task} is {status or 'fetching'} on {holders[0]}", (task, *holders)
+        container = facts.agents[holders[0]].containers[task]
+        if container.status != RUNNING and not _is_done(container):
+            yield f"{task} is {container.status or 'fetching'} on {holders[0]}", (task, *holders)
+
+
+def _is_done(container: Container) -> bool:
+    """Whether a task has ended as its policy lets it."""
+    failed = container.exit.signaled or container.exit.exit_status != 0
+    policy = container.config.restart
+    return container.status == FINISHED and (policy == "no" or (policy == "on-failure" and not failed))
+
+
+def _pauses(stage: Stage, task: str) -> bool:
+    """Whether a task has failed, and waits for its next try."""
+    rules = [each.performer.rule for each in stage.of_kind("Scheduler") if hasattr(each.performer, "rule")]
+    return any(rule._failures.pauses(task, stage.clock.now) for rule in rules)
 
 
 def _unwanted_are_gone(facts: Facts, wanted: set[str], stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
     executors = [machine.performer.executor for machine in machines(stage)]
     forgotten = {executor.agent: executor._forgotten for executor in executors}
     for key in facts.disk.state:
-        if key[0] == PLACEMENT and key[1] not in wanted:
+        left = key[0] == PLACEMENT and key[1] not in wanted
+        # What was on a host that is gone for good is never proven absent.
+        if left and not all(facts.agents[copy.agent].gone for copy in facts.disk.state[key].copies):
             yield f"{key[1]} is not wanted and has a placement", (key[1],)
     for name, agent in facts.agents.items():
-        for task, container in agent.containers.items():
+        for task, container in agent.containers.items() if not agent.gone else ():
             # Two deaths within LATEST_ARRIVAL_SECONDS: who has seen it go is dead, too.
             unknown = container.late_at is not None and task not in forgotten.get(name, ())
-            unwanted = (
-                not container.orphan and not unknown and (task, name) in facts.placed and task not in wanted
-            )
-            if unwanted:
+            ours = (task, name) in facts.placed or (task, name) in facts.unheard
+            if ours and not container.orphan and not unknown and task not in wanted:
                 yield f"{task} is not wanted and is on {name}", (task, name)
 
 
@@ -69,6 +104,8 @@ def _nothing_is_kept(facts: Facts, stage: Stage) -> Iterator[tuple[str, tuple[st
     for machine in machines(stage):
         executor = machine.performer.executor
         name = executor.agent
+        if facts.agents[name].gone:
+            continue
         there = set(facts.agents[name].containers)
         for task in executor._records:
             if task not in there and facts.copy(task, name) is None:

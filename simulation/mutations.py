@@ -1,12 +1,8 @@
-"""Protections of the rules, each with a way to switch it off: the simulation must notice.
-
-The switches are here and not in the product: they replace a method or a constant for a while.
-"""
+"""Protections of the rules, each with a way to switch it off: the simulation must notice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +12,7 @@ from actors.messages import Broadcast, Commands
 from actors.state_machine import StateMachine
 from scheduling import executor, registry, scheduler
 from scheduling.actual import Actual, ActualReplica, ContainerReport
+from scheduling.answer import Answer
 from scheduling.commands import Command
 from scheduling.desired import Agent, Copy, Desired, Placement
 from scheduling.executor import Executor
@@ -25,57 +22,19 @@ from scheduling.replica import Changes, Publisher, Replica, Update
 from scheduling.room import Room, measure, need_of
 from scheduling.transformer import Transformer
 from simulation.disk import MemoryStore
-from simulation.scenario import FAULTS, Profile
-
-Patch = tuple[Any, str, Any]
-
-
-class Mutation(msgspec.Struct, frozen=True, kw_only=True):
-    """A protection switched off: what is exchanged for what, and where trouble is to be expected."""
-
-    name: str
-    patches: tuple[Patch, ...]
-    profile: Profile = Profile()
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """For as long as this lasts, the protection is off."""
-        with ExitStack() as stack:
-            for owner, name, stand_in in self.patches:
-                stack.enter_context(_exchanged(owner, name, stand_in))
-            yield
-
-
-@contextmanager
-def _exchanged(owner: Any, name: str, stand_in: Any) -> Iterator[None]:
-    real = vars(owner).get(name)
-    setattr(owner, name, stand_in)
-    try:
-        yield
-    finally:
-        if real is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, real)
-
-
-def aimed(*names: str, **changes: Any) -> Profile:
-    """A profile in which faults whose names contain one of these words are ten times as likely."""
-    weights = {
-        fault: weight * (10.0 if any(name in fault for name in names) else 1.0)
-        for fault, weight in FAULTS.items()
-    }
-    return Profile(weights=weights, **{"faults": (8, 20), **changes})
-
+from simulation.mutations_lease import LEASE_MUTATIONS
+from simulation.mutations_lost import LOST_MUTATIONS
+from simulation.mutations_migration import MIGRATION_MUTATIONS
+from simulation.switches import Mutation, aimed
 
 # --- the stand-ins ---
 
-_REAL_PLACE: Callable[..., tuple[registry.Answer, Changes]] = registry._RULES[WritePlacement]
+_REAL_PLACE: Callable[..., tuple[Answer, Changes]] = registry._RULES[WritePlacement]
 
 
 def _place_whatever_was_expected(
     desired: Desired, mutation: WritePlacement, version: int
-) -> tuple[registry.Answer, Changes]:
+) -> tuple[Answer, Changes]:
     old = desired.placements.get(mutation.task)
     seen = msgspec.structs.replace(mutation, expected=old.generation if old else 0)
     return _REAL_PLACE(desired, seen, version)
@@ -184,6 +143,16 @@ MUTATIONS: tuple[Mutation, ...] = (
         profile=aimed("network", "hangs"),
     ),
     Mutation(
+        name="a refused put is doubted",
+        patches=((executor, "REFUSED_SECONDS", -1e9),),
+        profile=aimed("500 but did", "is slow", requests=(20, 40)),
+    ),
+    Mutation(
+        name="an imported job that goes early is stopped",
+        patches=((registry, "unheard", lambda _desired, _changes, _version: {}),),
+        profile=aimed("network", "agent hangs", "crashes", "state machine", requests=(15, 30)),
+    ),
+    Mutation(
         name="what was forgotten and comes back is removed",
         patches=((Executor, "_undo", lambda _self, _record: None),),
         profile=aimed("while it sends", requests=(15, 30)),
@@ -229,6 +198,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="older commands are ignored",
         patches=((Executor, "command", _obey_old_commands),),
-        profile=aimed("transformer", "late messages", requests=(15, 30)),
+        profile=aimed("transformer dies with late", requests=(20, 40)),
     ),
+    *LOST_MUTATIONS,
+    *LEASE_MUTATIONS,
+    *MIGRATION_MUTATIONS,
 )
+
+
+def protection(name: str) -> Mutation:
+    """The switch of this name."""
+    return next(each for each in MUTATIONS if each.name == name)

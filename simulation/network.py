@@ -14,6 +14,7 @@ from typing import Any
 
 from actors import agent_link
 from actors.agent_link import Broken, Happening, Probed, Replied, Saw
+from config.bounds import LONGEST_RECONNECT_SECONDS
 from scheduling.container import StateEvent
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
@@ -39,7 +40,7 @@ class Network:
         self.requests = 0
         # Agents to which the next request travels long, while its sender dies.
         self.last_words: set[str] = set()
-        self.on_request: Callable[[Agent, Request], None] = lambda _agent, _request: None
+        self.on_request: Callable[[Agent, Backstage], None] = lambda _agent, _machine: None
 
     def delay(self) -> float:
         """How long something takes from here to there."""
@@ -131,7 +132,7 @@ class EventStream:
             self._network.clock.now, self._agent.name, f"its stream breaks: {error}", self._agent.name
         )
         longest = agent_link.FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
-        pause = min(agent_link.LONGEST_PAUSE_SECONDS, longest) * self._rng.uniform(0.5, 1.0)
+        pause = min(LONGEST_RECONNECT_SECONDS, longest) * self._rng.uniform(0.5, 1.0)
         self._network.clock.after(pause, self._connect)
 
     def _connect(self) -> None:
@@ -195,11 +196,11 @@ class RequestSenders:
     def __init__(self, network: Network, agent: Agent, mailbox: Mailbox) -> None:
         self._network, self._agent, self._mailbox = network, agent, mailbox
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request, _lease_until: float) -> None:
         """Let the request travel; what becomes of it comes to the mailbox."""
         network, clock, rng = self._network, self._network.clock, self._network.rng
         network.requests += 1
-        network.on_request(self._agent, request)
+        network.on_request(self._agent, self._mailbox.owner)
         exchange = _Exchange(self, request)
         clock.after(agent_link.REQUEST_SECONDS, lambda: exchange.ends("unanswered", "timed out"))
         if self._agent.name in network.last_words:

@@ -1,4 +1,5 @@
-"""What a run has reached: rows of the lifecycle table, and faults by the phases they hit."""
+"""What a run has reached: rows of the lifecycle table, faults by the phases they hit, rows of the tables of
+races and failures."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 
 from scheduling import executor, lifecycle
 from scheduling.lifecycle import Input, Phase
+from simulation.rows import BY_FAULT
 from simulation.scenario import FAULTS
 from simulation.stage import Backstage
 
@@ -39,10 +41,14 @@ class Reach:
         self.rows: Counter[tuple[Phase, Input]] = Counter()
         self.faults: Counter[str] = Counter()
         self.hits: Counter[tuple[str, Phase]] = Counter()
+        # By row of the tables of races and failures.
+        self.told: Counter[str] = Counter()
 
     def struck(self, kind: str, machines: Iterable[Backstage]) -> None:
         """A fault has struck, with the containers of these state machines as they are."""
         self.faults[kind] += 1
+        if kind in BY_FAULT:
+            self.told[BY_FAULT[kind]] += 1
         phases = {
             record.phase for machine in machines for record in machine.performer.executor._records.values()
         }
@@ -54,6 +60,7 @@ class Reach:
         self.rows += other.rows
         self.faults += other.faults
         self.hits += other.hits
+        self.told += other.told
 
     @contextmanager
     def watching(self) -> Iterator[None]:

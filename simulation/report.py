@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scheduling.lifecycle import NEXT, Input, Phase
+from simulation.decisions import CLASSES, Decisions
 from simulation.reach import UNREACHABLE_HITS, UNREACHABLE_ROWS, Reach, fault_kinds, hit_combinations
+from simulation.rows import FAILURES, MIGRATIONS, RACES, UNPLAYABLE
 from simulation.world import Result
 
 STORY_LINES = 60
@@ -44,6 +46,22 @@ def reached(reach: Reach) -> Iterator[str]:
         yield f"  {phase:<10} {row or '-'}"
 
 
+def told(reach: Reach) -> Iterator[str]:
+    """How often each row of the tables of races and failures was reached."""
+    tables = (("table of races", RACES), ("table of failures", FAILURES), ("ways of migrations", MIGRATIONS))
+    for title, rows in tables:
+        yield f"the {title}: how often each was reached"
+        for row in rows:
+            yield f"  {row:<76} {reach.told[row] if row not in UNPLAYABLE else '-':>6}"
+
+
+def checked(decisions: Decisions) -> Iterator[str]:
+    """Of each class of faults, how many struck, and how much was decided under them and after."""
+    yield f"{'class of faults':<16} {'faults':>9} {'decisions':>11}"
+    for each in CLASSES:
+        yield f"  {each:<14} {decisions.faults[each]:>9} {decisions.made[each]:>11}"
+
+
 def missing(reach: Reach) -> Iterator[str]:
     """Combinations that are possible and were not reached."""
     for (phase, said), to in NEXT.items():
@@ -52,3 +70,6 @@ def missing(reach: Reach) -> Iterator[str]:
     for kind, phase in hit_combinations():
         if (kind, phase) not in UNREACHABLE_HITS and not reach.hits[kind, phase]:
             yield f'no fault "{kind}" hit a container that is {phase}'
+    for row in (*RACES, *FAILURES, *MIGRATIONS):
+        if row not in UNPLAYABLE and not reach.told[row]:
+            yield f"this was not played: {row}"

@@ -12,6 +12,7 @@ import msgspec
 from scheduling.durations import Duration
 from scheduling.job import Command, Grace, JobConfig, Resources
 from scheduling.lifecycle import Phase
+from scheduling.update import Update
 
 CHAOS_SECONDS = 60.0
 PATIENCE_SECONDS = 12.0
@@ -57,6 +58,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, float] = {}
     lasts: dict[str, tuple[float, float]] = {}
     reuse_ports: float = 0.05
+    # How long agents may be away before they are lost, one of these.
+    lost_after: tuple[float, ...] = (60.0, 15.0)
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +74,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     # Old containers of this job run already, here and there; it is imported.
     imported: int
     chaos_seconds: float
+    lost_after_seconds: float = 60.0
+
+    @property
+    def remote(self) -> bool:
+        """Whether flocks are on hosts of their own: only those can be cut off."""
+        return any(act.kind == "flock is cut off" for act in self.acts)
 
 
 ON_AGENTS = {
@@ -82,7 +91,7 @@ ON_AGENTS = {
     "network is cut": 2.0, "network is flaky": 2.0, "connections are reset": 1.0,
     "state machine is killed": 2.0, "state machine dies in a step": 1.0, "state machine hangs": 1.0,
     "state machine dies while it sends": 1.0,
-    "agent is removed": 0.7,
+    "agent is removed": 0.7, "agent never comes back": 0.5, "agent is away until it is lost": 2.0,
 }  # fmt: skip
 ON_ACTORS = {
     "registry is killed": 1.5, "registry dies before a commit": 1.0, "registry dies after a commit": 1.5,
@@ -91,7 +100,7 @@ ON_ACTORS = {
     "scheduler dies with late messages": 1.0, "transformer dies with late messages": 1.0,
     "transformer is killed": 1.5, "transformer dies in a step": 1.0, "transformer hangs": 1.0,
     "shepherd is killed": 1.0, "shepherd hangs": 1.0, "shepherd dies with late messages": 0.7,
-    "flock is killed": 1.5, "flock hangs": 1.0,
+    "flock is killed": 1.5, "flock hangs": 1.0, "flock is cut off": 1.0,
     "flock dies with late messages": 0.5, "registry dies with late messages": 0.7,
     "discovery is killed": 0.3, "supervisor is killed": 1.0, "supervisor hangs": 0.3,
 }  # fmt: skip
@@ -100,9 +109,14 @@ FAULTS = {**ON_AGENTS, **ON_ACTORS}
 _LASTS = {
     "agent hangs": (2.0, 60.0), "agent is slow": (10.0, 40.0), "network is cut": (1.0, 40.0),
     "network is flaky": (3.0, 25.0), "disk is full": (2.0, 15.0), "agent is removed": (10.0, 40.0),
+    "agent is away until it is lost": (0.0, 6.0),
+    "flock is cut off": (3.0, 40.0),
     "registry hangs": (1.0, 14.0), "registry hangs over a write": (1.0, 25.0), "supervisor hangs": (1.0, 5.0),
 }  # fmt: skip
-REQUESTS = {"schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0}
+REQUESTS = {
+    "schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0,
+    "migrate": 5.0, "steer": 2.0, "restart": 0.7, "revert": 0.7, "stop": 0.5, "start": 0.7,
+}  # fmt: skip
 
 
 def job_config(name: str, variant: int, scale: int) -> JobConfig:
@@ -119,6 +133,7 @@ def job_config(name: str, variant: int, scale: int) -> JobConfig:
         ports={"HTTP": 8080} if name == "cache" else None,
         grace=Grace(startup=Duration(10**9), shutdown=Duration(10**9)),
         restart=("always", "on-failure", "no")[(variant + len(name)) % 3],
+        update=Update(min_healthy_time=Duration(2 * 10**9), progress_deadline=Duration(40 * 10**9)),
     )
 
 
@@ -153,6 +168,7 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
         reuse_ports=rng.random() < profile.reuse_ports,
         imported=rng.choice((0, 0, 1, 3)),
         chaos_seconds=profile.chaos_seconds,
+        lost_after_seconds=rng.choice(profile.lost_after),
     )
 
 

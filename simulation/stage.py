@@ -22,6 +22,8 @@ SLOW_SHARE, SLOW_SECONDS = 0.01, 2.0
 START_SECONDS = 0.15
 # So long after a death a port may be another's.
 QUARANTINE_SECONDS = 5.0
+# How long it takes until somebody notices that a host is cut off.
+DETECTION_SECONDS = (0.05, 6.0)
 # Time passes even for whoever asks for no pause at all.
 SHORTEST_SLEEP_SECONDS = 0.0005
 
@@ -61,6 +63,8 @@ class Backstage:
         self.parent = parent
         self.kind = kind.__name__
         self.alive = True
+        # Its host is cut off from all others: it and its children hear only each other.
+        self.cut_off = False
         self.performer: Any = None
         self.children: list[Backstage] = []
         self.held_until = 0.0
@@ -175,7 +179,24 @@ class Stage:
         self._order[pair] = at
         self.clock.at(at, lambda: self._arrive(sender, target, message))
 
+    def cut_off(self, actor: Backstage) -> None:
+        """Let an actor live on alone with its children, while its parent is told that it is gone."""
+        if actor.parent is None or not actor.parent.alive or actor.cut_off:
+            return
+        actor.cut_off = True
+        self._tell_parent(actor, DETECTION_SECONDS)
+        actor.parent = None
+
+    def _is_cut(self, one: Address, other: Address) -> bool:
+        islands = [self.actors[each] for each in (one, other) if each in self.actors]
+        return one != other and any(
+            island.cut_off and all(each not in island.children for each in islands) for island in islands
+        )
+
     def _arrive(self, sender: Address, target: Address, message: Any) -> None:
+        if self._is_cut(sender, target):
+            self.trace.count(self.clock.now, str(target), f"is cut off from {type(message).__name__}")
+            return
         outsider = self.outsiders.get(target)
         if outsider is not None:
             outsider(message, sender)
@@ -234,12 +255,13 @@ class Stage:
         self.trace.note(self.clock.now, actor.name, f"ENDS: {why}")
         self._end(actor)
         if actor.parent is not None and actor.parent.alive:
-            actor.parent.children.remove(actor)
-            parent, address = actor.parent, actor.address
-            notice = ChildActorExited(address)
-            self.clock.after(
-                self.rng.uniform(0.001, 0.05), lambda: self.perform(parent, notice, parent.address)
-            )
+            self._tell_parent(actor, (0.001, 0.05))
+
+    def _tell_parent(self, actor: Backstage, within: tuple[float, float]) -> None:
+        parent, notice = actor.parent, ChildActorExited(actor.address)
+        if parent is not None:
+            parent.children.remove(actor)
+            self.clock.after(self.rng.uniform(*within), lambda: self.perform(parent, notice, parent.address))
 
     def _end(self, actor: Backstage) -> None:
         actor.alive = False

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import get_args
 
 import msgspec
 
 from actors.messages import Mutate, Mutated
+from scheduling.answer import Answer
+from scheduling.durations import Duration
 from scheduling.job import JobConfig
-from scheduling.registry import (
-    AgentSpec,
-    Answer,
-    DeleteJob,
-    Mutation,
-    PutJob,
-    ScheduleJob,
-    SyncAgents,
-    UnscheduleJob,
-)
+from scheduling.jobs import DeleteJob, HaltJob, ScheduleJob, UnscheduleJob
+from scheduling.migrating import Action, PutJob, RestartJob, RevertJob, SteerMigration
+from scheduling.registry import AgentSpec, Mutation, SyncAgents
+from scheduling.update import STRATEGIES, Update
 from simulation.scenario import Act, job_config
 from simulation.stage import Address, Stage
 
 ANSWER_SECONDS = 10.0
+ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 class Asked(msgspec.Struct, kw_only=True):
@@ -66,6 +64,14 @@ class Users:
             "put": PutJob(config=config),
             "unschedule": UnscheduleJob(hash=(versions[-1] if versions else config).hash()),
             "delete": DeleteJob(key=config.key),
+            "migrate": PutJob(config=_another(versions, config, scale), update=policy(act.number)),
+            "steer": SteerMigration(
+                id=self._latest_migration(act.target), action=ACTIONS[act.number % len(ACTIONS)]
+            ),
+            "restart": RestartJob(key=config.key, update=policy(act.number)),
+            "revert": RevertJob(key=config.key, update=policy(act.number)),
+            "stop": HaltJob(key=config.key, stopped=True),
+            "start": HaltJob(key=config.key, stopped=False),
         }
         self.ask(mutations[act.kind])
 
@@ -93,6 +99,12 @@ class Users:
             elif isinstance(mutation, UnscheduleJob):
                 believed.pop(mutation.hash, None)
         return list(believed.values())
+
+    def _latest_migration(self, name: str) -> str:
+        """The migration of a job that these users were told of last."""
+        told = [one.answer for one in self.asked if one.answer is not None and one.answer.migration]
+        ours = [answer for answer in told if answer.hash.rpartition("-")[0] == name]
+        return (ours or told)[-1].migration if told else "m-0"
 
     def _send(self, asked: Asked) -> None:
         registry = self._registry()
@@ -130,9 +142,35 @@ class Users:
             self.contradictions.append(f"{asked.request_id}: {asked.answer}, then {message.answers[0]}")
 
 
+def policy(number: int) -> Update:
+    """An update policy out of a number: any strategy, any bounds that may work, quick to prove or to fail."""
+    return Update(
+        strategy=STRATEGIES[number % len(STRATEGIES)],
+        max_parallel=1 + number // 4 % 3,
+        floor=(None, None, 0, 1)[number // 12 % 4],
+        canary=1 + number // 48 % 2,
+        auto_promote=number // 96 % 2 == 0,
+        auto_revert=number // 192 % 4 != 0,
+        min_healthy_time=Duration((1 + number % 3) * 10**9),
+        progress_deadline=Duration((20 + number % 20) * 10**9),
+    )
+
+
+def _another(versions: list[JobConfig], config: JobConfig, scale: int) -> JobConfig:
+    """The other variant of the job that is scheduled, or the given one."""
+    if not versions:
+        return config
+    variant = str(1 - int((versions[-1].env or {}).get("VARIANT", "0")))
+    return msgspec.structs.replace(versions[-1], env={"VARIANT": variant}, scale=scale)
+
+
 def _what(mutation: Mutation) -> str:
     if isinstance(mutation, ScheduleJob | PutJob):
         return f"{mutation.config.hash()} x{mutation.config.scale}"
     if isinstance(mutation, UnscheduleJob):
         return mutation.hash
-    return str(mutation.key) if isinstance(mutation, DeleteJob) else ""
+    if isinstance(mutation, SteerMigration):
+        return f"{mutation.action} {mutation.id}"
+    if isinstance(mutation, DeleteJob | HaltJob | RestartJob | RevertJob):
+        return str(mutation.key)
+    return ""

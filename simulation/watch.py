@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actors.messages import Acknowledge, Broadcast, Subscribe
+from actors.messages import Acknowledge, Broadcast, Commands, Mutate, Subscribe
+from scheduling.answer import Answer
+from scheduling.desired import MIGRATION
 from scheduling.lifecycle import Input
-from scheduling.registry import Answer
 from scheduling.replica import Key, Replica
 from simulation import invariants
 from simulation.agent import Agent
 from simulation.bookkeeping import acknowledged_is_kept
 from simulation.facts import Facts, Violation
+from simulation.judge import SchedulerJudge
+from simulation.judge_migration import judge_end, judge_steered
+from simulation.sightings import Sightings
 from simulation.stage import Address, Backstage, Stage
 from simulation.users import Users
 
@@ -27,6 +31,10 @@ class Watch:
         self.on_machine_step: Callable[[Backstage], None] = lambda _machine: None
         self._durable: dict[Key, Any] = dict(facts.disk.state)
         self._before: Mapping[Key, Any] = {}
+        self._newest: dict[str, int] = {}
+        self.sightings = Sightings(stage, facts)
+        # By the serial of a scheduler.
+        self._judges: dict[int, SchedulerJudge] = {}
         # By (sender, its serial, target): whether an update is out that was not acknowledged.
         self._out: dict[tuple[int, Address], bool] = {}
         stage.before_step, stage.after_step = self._before_step, self._after_step
@@ -46,11 +54,15 @@ class Watch:
 
     def _requested(self, agent: Agent, step: Input, task: str, of_dead: bool) -> None:
         self.found(invariants.foreign_is_left_alone(self.facts, agent.name, step, task))
-        if step is Input.START:
+        if step is Input.START and task in agent.containers:  # else it comes late, and starts nothing
             self.found(invariants.starts_nowhere_else(self.facts, agent.name, task))
         elif step is Input.STOP and not of_dead:
             # The last words of a dead state machine may come late and hit a successor: v0 can't tell.
             self.found(invariants.healthy_is_not_stopped(self.facts, agent.name, task))
+
+    def sent_request(self, agent: Agent, machine: Backstage) -> None:
+        """A state machine sends a request to its agent."""
+        self.found(invariants.successor_commands_alone(self._newest, agent.name, machine.serial))
 
     def _is_to_run(self, task: str, agent: str) -> bool:
         copy = self.facts.copy(task, agent)
@@ -58,15 +70,29 @@ class Watch:
 
     # --- at the registry ---
 
-    def _committed(self, changes: Mapping[Key, Any], _answers: dict[str, Answer]) -> None:
+    def _committed(self, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]) -> None:
         self.facts.committed(changes)
+        self.sightings.committed(self._durable, changes)
         self.found(invariants.runs_at_most_once(changes))
         self.found(invariants.leaves_only_when_absent(self.facts, self._durable, changes))
         self.found(invariants.agents_are_not_overfilled(self.facts, self._durable, changes))
         self.found(invariants.done_once(self.facts.disk.twice))
+        self._migrations_moved(changes, answers)
         self._durable = dict(self.facts.disk.state)
         for key, value in changes.items():
             self.stage.trace.note(self.stage.clock.now, "registry", f"commits {_said(key, value)}", *key[1:])
+
+    def _migrations_moved(self, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]) -> None:
+        for key, value in changes.items():
+            if key[0] == MIGRATION and value is not None:
+                before = self._durable.get(key)
+                self.sightings.moved(before, value)
+                steered = any(answer.migration == value.id for _, answer in answers.values()) or value.over
+                for violation in (
+                    *judge_end(before, value, self.facts.desired),
+                    *judge_steered(before, value, steered),
+                ):
+                    self.found(violation)
 
     # --- at every actor ---
 
@@ -74,6 +100,8 @@ class Watch:
         if isinstance(message, Broadcast):
             replica = self._replica(actor, message, sender)
             self._before = dict(replica.state) if replica is not None else {}
+        elif isinstance(message, Mutate):
+            self.sightings.arrives(message, sender)
         elif isinstance(message, Subscribe) or (
             isinstance(message, Acknowledge) and message.epoch == actor.performer.publisher.epoch
         ):
@@ -81,6 +109,9 @@ class Watch:
 
     def _after_step(self, actor: Backstage, message: Any, sender: Address) -> None:
         self.facts.published(actor)
+        self.sightings.stepped(actor)
+        if actor.kind == "Scheduler" and hasattr(actor.performer, "rule"):
+            self._judge_of(actor).stepped(actor, self.stage.clock.now)
         if isinstance(message, Broadcast):
             replica = self._replica(actor, message, sender)
             if replica is not None:
@@ -110,7 +141,22 @@ class Watch:
             replica = followed.replica if followed is not None else None
         return replica if isinstance(replica, Replica) else None
 
+    def _judge_of(self, scheduler: Backstage) -> SchedulerJudge:
+        return self._judges.setdefault(scheduler.serial, SchedulerJudge(self.facts))
+
     def _sent(self, sender: Backstage | None, target: Address, message: Any) -> None:
+        if isinstance(message, Mutate) and sender is not None and sender.kind == "Scheduler":
+            for violation in self._judge_of(sender).sent(sender, message, self.stage.clock.now):
+                self.found(violation)
+        elif isinstance(message, Commands) and sender is not None and sender.kind == "Transformer":
+            agents = sender.performer.rule.desired.agents
+            lost = {
+                name
+                for name in self.facts.agents
+                if name not in agents or agents[name].lost_since is not None
+            }
+            for agent, commands in message.batch.commands.items():
+                self.facts.lost_then.update({(each.task, agent): lost for each in commands})
         if not isinstance(message, Broadcast) or sender is None:
             return
         out = (sender.serial, target)
@@ -131,5 +177,13 @@ def _said(key: Key, value: Any) -> str:
         copies = ", ".join(f"{copy.intent} on {copy.agent}" for copy in value.copies)
         return f"placement {key[1]}: {copies} (generation {value.generation})"
     if key[0] == "job":
-        return f"job {key[1]} x{value.config.scale}"
-    return f"agent {key[1]}, known by {value.sources}"
+        return f"job {key[1]} x{value.config.scale}{', stopped' if value.stopped else ''}"
+    if key[0] == "migration":
+        wanted = f"{value.old} {list(value.old_wanted)}, {value.new} {list(value.new_wanted)}"
+        return (
+            f"migration {key[1]}, {value.state}{', paused' if value.paused else ''}: {wanted} {value.reason}"
+        )
+    if key[0] == "agent":
+        lost = ", lost" if value.lost_since is not None else ""
+        return f"agent {key[1]}, known by {', '.join(value.sources) or 'nobody'}{lost}"
+    return " ".join(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 import msgspec
@@ -10,9 +12,12 @@ from actors.messages import Begin
 from actors.supervisor import Supervisor
 from config.settings import load_settings
 from scheduling.desired import JOB, Desired
-from scheduling.registry import ScheduleJob, judge
+from scheduling.job import ContainerConfig, JobConfig
+from scheduling.jobs import ScheduleJob
+from scheduling.registry import judge
 from simulation.agent import Agent, Container
 from simulation.clock import BEGIN_SECONDS, Clock
+from simulation.decisions import Decisions
 from simulation.disk import Disk, store_on
 from simulation.edges import Outside, exchanged
 from simulation.facts import Facts, Violation
@@ -20,7 +25,7 @@ from simulation.faults import Faults
 from simulation.liveness import unfinished
 from simulation.network import Network
 from simulation.reach import Reach
-from simulation.scenario import Act, Scenario, job_config
+from simulation.scenario import REQUESTS, Act, Scenario, job_config
 from simulation.stage import Address, Backstage, Stage
 from simulation.trace import Trace
 from simulation.users import Users
@@ -41,6 +46,7 @@ class Result(msgspec.Struct, kw_only=True):
     steps: int
     seconds: float
     reach: Reach
+    decisions: Decisions
     checks: int
 
     @property
@@ -71,33 +77,47 @@ class World:
         self.outside.make_mailbox = self.network.mailbox
         self.outside.make_stream = self.network.stream
         self.outside.make_senders = self.network.senders
+        self.outside.remote = scenario.remote
         settings = load_settings({}, {}, None)
         self._settings = msgspec.structs.replace(
-            settings, flock_size=scenario.flock_size, placement=scenario.algorithm
+            settings,
+            flock_size=scenario.flock_size,
+            placement=scenario.algorithm,
+            lost_after_seconds=scenario.lost_after_seconds,
         )
         self._launcher = self.stage.outsider(lambda _message, _sender: None)
         self._populate()
         self.watch = Watch(self.stage, self.facts, self.users)
+        self.reach.told = self.watch.sightings.counts
+        self.network.on_request = self.watch.sent_request
         self.faults = Faults(self.stage, self.network, self.disk, self.agents, self.users, self.reach)
         self.watch.on_machine_step = self.faults.look
+        self.decisions = Decisions()
+        self.decisions.listen(self.stage, self.network, self.faults)
         self.stage.on_end = self._ended
 
     def run(self) -> Result:
         """The faults, and then the recovery."""
+        with self.going_on():
+            violation = self.pass_until(BEGIN_SECONDS + self.scenario.chaos_seconds) or self.recover()
+        return Result(
+            scenario=self.scenario, violation=violation, trace=self.trace, steps=self.clock.steps,
+            seconds=self.clock.elapsed, reach=self.reach, decisions=self.decisions, checks=self.watch.checks,
+        )  # fmt: skip
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Start everything; time passes by `pass_until` and `recover` while this lasts."""
         with exchanged(self.outside), self.reach.watching():
             self._launch()
             self.users.sync_agents(self.faults.agent_specs())
             for act in self.scenario.acts:
-                self.clock.at(BEGIN_SECONDS + act.at, lambda act=act: self._act(act))  # type: ignore[misc]
+                self.clock.at(BEGIN_SECONDS + act.at, lambda act=act: self.act(act))  # type: ignore[misc]
             for agent in self.agents.values():
                 self._sample(agent)
-            violation = self._pass(BEGIN_SECONDS + self.scenario.chaos_seconds) or self._recover()
-        return Result(
-            scenario=self.scenario, violation=violation, trace=self.trace, steps=self.clock.steps,
-            seconds=self.clock.elapsed, reach=self.reach, checks=self.watch.checks,
-        )  # fmt: skip
+            yield
 
-    def _pass(self, until: float) -> Violation | None:
+    def pass_until(self, until: float) -> Violation | None:
         """Let time pass until then, or until an invariant breaks."""
         while self.clock.step(until):
             if self.watch.violations:
@@ -106,14 +126,14 @@ class World:
                 return Violation("time passes", f"{MOST_STEPS} steps by {self.clock.elapsed:.0f} s")
         return None
 
-    def _recover(self) -> Violation | None:
+    def recover(self) -> Violation | None:
         """The faults stop: in bounded time everything is as it should be, and then nothing happens."""
         self.trace.note(self.clock.now, "fate", "stops")
         self.faults.stop()
         give_up_at = self.clock.now + RECOVERY_SECONDS
         calm_since, requests = self.clock.now, self.network.requests
         while self.clock.now < give_up_at:
-            violation = self._pass(self.clock.now + 1.0)
+            violation = self.pass_until(self.clock.now + 1.0)
             if violation is not None:
                 return violation
             wrong = next(unfinished(self.facts, self.users, self.stage), None)
@@ -132,21 +152,26 @@ class World:
         """Foreign containers everywhere; and old containers of a job that is imported."""
         for plan in self.scenario.agents:
             for number in range(plan.foreign):
-                self._put(plan.name, f"other-{number}", job_config("queue", 0, 1).container(), "running")
+                self.put(plan.name, f"other-{number}", job_config("queue", 0, 1).container(), "running")
         if not self.scenario.imported:
             return
         config = job_config("web", 0, self.scenario.imported)
-        _, changes = judge(Desired(), ScheduleJob(config=config, adopt=True), 1)
-        self.disk.commit(1, changes, {})
-        self.facts.committed(changes)
-        prefix = next(key[1] for key in changes if key[0] == JOB)
+        prefix = self.import_job(config)
         for index in range(self.scenario.imported):
             for name in self.rng.sample(sorted(self.agents), k=self.rng.choice((0, 1, 1, 2))):
                 status = self.rng.choice(("running", "running", "created", "finished"))
-                self._put(name, f"{prefix}-{index}", config.container(), status)
+                self.put(name, f"{prefix}-{index}", config.container(), status)
 
-    def _put(self, agent: str, task: str, config: object, status: str) -> None:
-        container = Container(task=task, config=config, status=status, ours=not task.startswith("other"))  # type: ignore[arg-type]
+    def import_job(self, config: JobConfig) -> str:
+        """Let the registry begin with this job, whose tasks may run already; returns its prefix."""
+        _, changes = judge(Desired(), ScheduleJob(config=config, adopt=True), 1)
+        self.disk.commit(1, changes, {})
+        self.facts.committed(changes)
+        return next(key[1] for key in changes if key[0] == JOB)
+
+    def put(self, agent: str, task: str, config: ContainerConfig, status: str) -> None:
+        """Let an agent begin with this container."""
+        container = Container(task=task, config=config, status=status, ours=not task.startswith("other"))
         self.agents[agent].containers[task] = container
 
     # --- what goes on ---
@@ -156,6 +181,7 @@ class World:
         self.stage.send(self._launcher, supervisor.address, Begin(settings=self._settings))
 
     def _ended(self, actor: Backstage) -> None:
+        self.watch.sightings.ended(actor)
         if actor.kind == "Supervisor":
             self.clock.after(self.rng.uniform(0.1, 2.0), self._launch)
 
@@ -163,8 +189,8 @@ class World:
         registries = [each for each in self.stage.of_kind("Registry") if hasattr(each.performer, "desired")]
         return registries[0].address if registries else None
 
-    def _act(self, act: Act) -> None:
-        if act.kind in ("schedule", "put", "unschedule", "delete"):
+    def act(self, act: Act) -> None:
+        if act.kind in REQUESTS:
             self.users.act(act)
         else:
             self.faults.strike(act)

@@ -12,7 +12,8 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from web import health, v0, v1_agents, v1_jobs, v1_snapshot, v1_tasks
+from scheduling.placement import Algorithm, least_used
+from web import health, v0, v1_agents, v1_brake, v1_jobs, v1_migrations, v1_snapshot, v1_tasks
 from web import logs as task_logs
 from web.agent_logs import AgentLogs
 from web.cluster import Cluster
@@ -24,14 +25,22 @@ from web.openapi import OpenApi, docs_html
 from web.problems import add_handlers
 from web.requests_in import OriginGuard
 from web.v0_pages import V0Pages
+from web.v1_plan import Planner
 
 DISTRIBUTION = "harpoon-scheduler"
 
 
 def create_app(
-    cluster: Cluster, hosts: frozenset[str] | None = None, *, strict: bool = True
+    cluster: Cluster,
+    hosts: frozenset[str] | None = None,
+    *,
+    strict: bool = True,
+    algorithm: Algorithm = least_used,
 ) -> falcon.asgi.App[Any, Any]:
-    """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any."""
+    """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any.
+
+    `algorithm`: what the scheduler places by, for plans.
+    """
     state = cluster.state
     encoded = Encoded(state)
     hub = Hub(state, encoded)
@@ -42,9 +51,12 @@ def create_app(
     app.add_middleware(EndOfStreams(hub))
     add_handlers(app)
     v0.add_routes(app, cluster, V0Pages(state))
-    v1_jobs.add_routes(app, cluster, encoded)
+    planner = Planner(cluster, algorithm)
+    v1_jobs.add_routes(app, cluster, encoded, planner)
+    v1_migrations.add_routes(app, cluster, encoded)
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
+    v1_brake.add_routes(app, cluster)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     app.add_route("/api/v1/events", Events(state, hub))
@@ -53,6 +65,8 @@ def create_app(
     app.add_route("/health/ready", health.Ready(state))
     gauges: dict[str, tuple[str, Read]] = {
         "harpoon_event_watchers": ("Watchers of events of this worker.", lambda: hub.watchers),
+        "harpoon_reads_waiting": ("Reads that wait for a version here.", lambda: state.reads_waiting),
+        "harpoon_writes_waiting": ("Changes that wait for the registry here.", lambda: state.writes_waiting),
         "harpoon_log_followers": ("Followed logs of this worker.", lambda: logs.followers),
     }
     app.add_route("/metrics", Metrics(encoded, counter, gauges))

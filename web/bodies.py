@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 import falcon.asgi
 import msgspec
 
+from config.bounds import LONGEST_NUMBER as _LONGEST_NUMBER
+from config.bounds import LONGEST_SHOWN_COLLECTION as _SHOWN_COLLECTION
 from scheduling.job import JobConfig, decode_hook, unknown_fields
 from scheduling.validation import Problem, problems
 from web import limits
-from web.problems import HttpProblem, invalid
+from web.problems import HttpProblem, invalid, unavailable
 
-_LONGEST_NUMBER = 40
-_SHOWN_COLLECTION = 60
 _AT = re.compile(r"^(?P<what>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 _GOT = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`$")
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
@@ -31,8 +31,28 @@ _KINDS = {
 }
 
 
+class _Reading:
+    """How many bodies are being read in this process: each may hold as much memory as its limit."""
+
+    now = 0
+
+
 async def read_body(req: falcon.asgi.Request, largest_bytes: int = limits.LARGEST_BODY_BYTES) -> bytes:
-    """The whole body. Raises 413 when it is larger than `largest_bytes`, 408 when it does not come."""
+    """The whole body. Raises 413 when it is larger than `largest_bytes`, 408 when it does not come, and 503
+    when very many are being read already.
+    """
+    if _Reading.now >= limits.MOST_BODIES:
+        raise unavailable(
+            f"{limits.MOST_BODIES} requests are being read already; nothing has changed, try again"
+        )
+    _Reading.now += 1
+    try:
+        return await _read(req, largest_bytes)
+    finally:
+        _Reading.now -= 1
+
+
+async def _read(req: falcon.asgi.Request, largest_bytes: int) -> bytes:
     length = req.content_length
     too_large = length is not None and length > largest_bytes
     if too_large and (req.get_header("Expect") or (length or 0) > limits.LARGEST_DRAINED_BYTES):

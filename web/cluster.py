@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from scheduling.actual import Actual
+from scheduling.answer import Answer
 from scheduling.desired import Desired
-from scheduling.lost import Brake
-from scheduling.registry import Answer, Mutation
+from scheduling.lost import Brake, is_connected
+from scheduling.registry import Mutation
 from scheduling.replica import Changes
 from scheduling.roster import ActorStatus
 from scheduling.waiting import BRAKE_KEY, Waiting
@@ -33,7 +35,7 @@ class ClusterError(Exception):
     ClusterError
     ├── UnavailableError      the registry can't be reached; nothing has happened
     ├── OutcomeUnknownError   no answer in time; repeating the same request id is safe
-    └── TooManyWaitersError   too many requests wait for a version already
+    └── TooManyWaitersError   too many reads wait for a version already
     """
 
 
@@ -46,7 +48,7 @@ class OutcomeUnknownError(ClusterError):
 
 
 class TooManyWaitersError(ClusterError):
-    """More requests wait for a version than `limits.MOST_WAITERS`."""
+    """As many reads wait for a version as `limits.MOST_WAITERS`."""
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -63,6 +65,9 @@ class ClusterState:
     """What a web worker holds. Belongs to one event loop: every method is called in it."""
 
     def __init__(self) -> None:
+        # Changes that wait for the registry, and reads that wait for a version.
+        self.writes_waiting = 0
+        self.reads_waiting = 0
         self.desired = Desired()
         self.actual = Actual()
         self.waiting: dict[str, Waiting] = {}
@@ -133,8 +138,6 @@ class ClusterState:
         """Wait until the registry version is at least `version`; False when it is not in time."""
         if self.version >= version:
             return True
-        if len(self._waiters) >= limits.MOST_WAITERS:
-            raise TooManyWaitersError(f"{limits.MOST_WAITERS} requests wait for a version already")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[future] = version
         try:
@@ -147,8 +150,29 @@ class ClusterState:
         return True
 
     async def newer_than(self, index: int, timeout_seconds: float) -> bool:
-        """Wait until the registry version is above `index`; False when it is not in time."""
-        return await self.reached(index + 1, timeout_seconds)
+        """Wait until the registry version is above `index`; False when it is not in time.
+
+        For readers: raises TooManyWaitersError when very many wait already. A change that was made must
+        not be refused for that; those that wait are bounded by `writing`.
+        """
+        if self.version <= index and self.reads_waiting >= limits.MOST_WAITERS:
+            raise TooManyWaitersError(f"{limits.MOST_WAITERS} requests wait for a version already")
+        self.reads_waiting += 1
+        try:
+            return await self.reached(index + 1, timeout_seconds)
+        finally:
+            self.reads_waiting -= 1
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """For as long as a change waits. Raises UnavailableError when very many do already."""
+        if self.writes_waiting >= limits.MOST_WRITES_WAITING:
+            raise UnavailableError(f"{limits.MOST_WRITES_WAITING} changes wait for the registry already")
+        self.writes_waiting += 1
+        try:
+            yield
+        finally:
+            self.writes_waiting -= 1
 
     def _touched(self, changes: Changes) -> Touched:
         return touched_by(self.desired, self.actual, self.tasks_of, changes)
@@ -157,7 +181,7 @@ class ClusterState:
         touched = Touched()
         for key, value in changes.items():
             if key == BRAKE_KEY:
-                self.brake = value
+                touched.agents |= self._apply_brake(value)
             elif topic == "waiting":
                 job = self.desired.jobs.get(key[1])
                 if job is not None:
@@ -166,6 +190,13 @@ class ClusterState:
             else:
                 _set(self.roster, key[1], value)
         return touched
+
+    def _apply_brake(self, brake: Brake | None) -> set[str]:
+        """Take in the brake; returns the agents that look different: until when it holds is shown of them."""
+        old, self.brake = self.brake, brake
+        if (old and old.until) == (brake and brake.until):
+            return set()
+        return {name for name in self.desired.agents if not is_connected(self.actual, name)}
 
     def _wake(self) -> None:
         for future, version in self._waiters.items():

@@ -11,6 +11,7 @@ import msgspec
 from web import limits
 from web.cluster import ClusterState
 from web.encoded import JSON
+from web.supervision import supervision
 
 
 class Live:
@@ -31,7 +32,7 @@ class Ready:
         self._state = state
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """`{"ready":…,"why":[…],"brake":…,"actors":[…],"version":N}`."""
+        """`{"ready":…,"why":[…],"brake":…,"brake_released":…,"actors":[…],"supervision":[…],"version":N}`."""
         body = readiness(self._state, time.time())
         resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
@@ -53,15 +54,19 @@ def readiness(state: ClusterState, now: float) -> dict[str, Any]:
         why.append(f"the actors can't be reached{since}")
     actors = [state.roster[name] for name in sorted(state.roster)]
     why += [f"{actor.name} is being started anew" for actor in actors if not actor.up]
+    why += [f"{actor.name}: {actor.trouble}" for actor in actors if actor.trouble]
     return {
         "ready": not why,
         "why": why,
         # While it holds no agent is declared lost: too many are away at once.
         "brake": state.brake,
+        "brake_released": state.desired.brake_release is not None,
         "actors": [
             {"name": actor.name, "up": actor.up, "restarts": actor.restarts, "since": actor.since}
             for actor in actors
         ],
+        # Who keeps dying, and when it is tried again; actors below the supervisor's own too.
+        "supervision": supervision(state, now),
         "version": state.version,
     }
 

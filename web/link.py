@@ -22,8 +22,13 @@ import msgspec
 from actors.messages import Acknowledge, Broadcast, Mutate, Mutated, Subscribe, Topic
 from actors.supervisor import GLOBAL_NAME, Supervisor
 from actors.system import NoActorSystemError, join_system
+from config.bounds import MUTATIONS_A_BATCH
+from config.bounds import WRITE_ANSWER_SECONDS as ANSWER_SECONDS
+from config.bounds import WRITE_QUEUE_SECONDS as QUEUE_SECONDS
+from config.bounds import WRITE_VISIBLE_SECONDS as VISIBLE_SECONDS
 from scheduling.actual import ActualReplica
-from scheduling.registry import Answer, Mutation
+from scheduling.answer import Answer
+from scheduling.registry import Mutation
 from scheduling.replica import Changes, Replica
 from scheduling.roster import ActorStatus
 from web.cluster import ClusterState, OutcomeUnknownError, UnavailableError
@@ -33,11 +38,6 @@ SILENCE_SECONDS = 5.0
 SUPERVISOR_SILENCE_SECONDS = 2.0
 LISTEN_SECONDS = 0.5
 REJOIN_SECONDS = 0.2
-ANSWER_SECONDS = 10.0
-# How long a mutation may wait for its turn, and for this worker's replica to show it.
-QUEUE_SECONDS = 10.0
-VISIBLE_SECONDS = 5.0
-MUTATIONS_A_BATCH = 1000
 
 _log = logging.getLogger("harpoon.web.link")
 _TOPICS: tuple[Topic, ...] = ("desired", "actual", "waiting")
@@ -83,11 +83,12 @@ class ActorCluster:
         """See `Cluster.submit`."""
         if self._registry is None or not self.state.connected:
             raise UnavailableError("the registry can't be reached")
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Pending(request_id, mutation, future, time.monotonic() + QUEUE_SECONDS))
-        answer = await future
-        if not await self.state.reached(answer.version, VISIBLE_SECONDS):
-            raise OutcomeUnknownError("the change was made, but this worker does not see it yet")
+        with self.state.writing():
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self._queue.put(_Pending(request_id, mutation, future, time.monotonic() + QUEUE_SECONDS))
+            answer = await future
+            if not await self.state.reached(answer.version, VISIBLE_SECONDS):
+                raise OutcomeUnknownError("the change was made, but this worker does not see it yet")
         return answer
 
     # --- in the event loop, from the threads ---

@@ -6,28 +6,33 @@ Failures are switched on by attributes.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
-from scheduling.actual import AGENT, CONTAINER, METRICS, AgentStatus, ContainerReport
+from scheduling.actual import AGENT, CONTAINER, METRICS, NURSERY, AgentStatus, ContainerReport
+from scheduling.answer import Answer
 from scheduling.container import CREATED, RUNNING, ContainerInstance, HostResources, Metrics, ProcessState
 from scheduling.desired import Copy, Intent
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
+from scheduling.lost import Brake
 from scheduling.registry import (
     AgentSpec,
-    Answer,
     Mutation,
     SyncAgents,
     WritePlacement,
     fingerprint,
     judge,
     reused,
+    version_after,
 )
 from scheduling.replica import Changes
-from scheduling.roster import ACTOR, ActorStatus
-from scheduling.waiting import WAITING, Waiting
+from scheduling.roster import ACTOR, ActorStatus, NurseryStatus
+from scheduling.waiting import BRAKE_KEY, WAITING, Waiting
 from web import limits
 from web.cluster import ClusterState, OutcomeUnknownError, Topic, UnavailableError
 
@@ -39,14 +44,19 @@ class InMemoryCluster:
     """A `web.cluster.Cluster` without actors.
 
     `available` False: writes fail, and nothing happens. `answering` False: writes happen, but their
-    answers are lost.
+    answers are lost. `hang`: writes wait until `resume`, or until they are out of time. `clock`: seconds
+    since 1970.
     """
 
-    def __init__(self, epoch: str = "memory", now: float = 0.0) -> None:
+    def __init__(
+        self, epoch: str = "memory", now: float = 0.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self.state = ClusterState()
         self.now = now
+        self.clock = clock
         self.available = True
         self.answering = True
+        self._going: asyncio.Event | None = None
         self._epoch = epoch
         self._answers: OrderedDict[str, tuple[str, Answer]] = OrderedDict()
         for topic in self.state.stamps:
@@ -57,10 +67,30 @@ class InMemoryCluster:
         """As `Cluster.submit`."""
         if not self.available:
             raise UnavailableError("the registry is switched off")
+        if self._going is not None:
+            with self.state.writing():
+                await self._wait(self._going)
         answer = self.judge(mutation, request_id)
         if not self.answering:
             raise OutcomeUnknownError("the answer is lost")
         return answer
+
+    def hang(self) -> None:
+        """From now on the registry answers nobody."""
+        self._going = asyncio.Event()
+
+    def resume(self) -> None:
+        """It answers again, also those that wait."""
+        if self._going is not None:
+            self._going.set()
+        self._going = None
+
+    async def _wait(self, going: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(limits.WRITE_ANSWER_SECONDS):
+                await going.wait()
+        except TimeoutError:
+            raise OutcomeUnknownError("the registry has not answered") from None
 
     def judge(self, mutation: Mutation, request_id: str = "") -> Answer:
         """Have a mutation judged and taken in; a known request id only gets its answer again."""
@@ -68,10 +98,11 @@ class InMemoryCluster:
         if request_id in self._answers:
             before, answer = self._answers[request_id]
             return answer if before == asked else reused(request_id)
-        version = self.state.version + 1
-        answer, changes = judge(self.state.desired, mutation, version)
+        at = self.state.version
+        version = version_after(at, (mutation,))
+        answer, changes = judge(self.state.desired, mutation, version, at, self.clock())
         if changes:
-            self.state.apply("desired", changes, self._epoch, version)
+            self._apply("desired", changes, version)
         if request_id:
             self._answers[request_id] = (asked, answer)
             if len(self._answers) > limits.REQUEST_IDS_KEPT:
@@ -150,9 +181,21 @@ class InMemoryCluster:
         """Say why the tasks of a job version wait; None for `prefix`: they do not."""
         self._publish("waiting", {(WAITING, waiting.prefix if waiting else prefix): waiting})
 
+    def report_brake(self, brake: Brake | None) -> None:
+        """Say whether the brake holds."""
+        self._publish("waiting", {BRAKE_KEY: brake})
+
+    def report_nursery(self, owner: str, status: NurseryStatus) -> None:
+        """Say how an actor's children are doing."""
+        self._publish("actual", {(NURSERY, owner): status})
+
     def report_actor(self, status: ActorStatus) -> None:
         """Say how an actor is."""
         self._publish("roster", {(ACTOR, status.name): status})
 
     def _publish(self, topic: Topic, changes: Changes) -> None:
-        self.state.apply(topic, changes, self._epoch, self.state.stamps[topic].version + 1)
+        self._apply(topic, changes, self.state.stamps[topic].version + 1)
+
+    def _apply(self, topic: Topic, changes: Changes, version: int) -> None:
+        """The one way in which the state changes."""
+        self.state.apply(topic, changes, self._epoch, version)

@@ -12,6 +12,7 @@ import falcon.asgi
 from web.cluster import ClusterState
 from web.encoded import Encoded
 from web.shapes import Counts
+from web.supervision import supervision
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = dict[str, str]
@@ -94,6 +95,8 @@ def _cluster(lines: list[str], state: ClusterState, encoded: Encoded, now: float
         ("harpoon_jobs", "Jobs.", len(state.desired.by_key)),
         ("harpoon_job_versions", "Versions of jobs.", len(state.desired.jobs)),
         ("harpoon_tasks_stale", "Tasks whose agent is not connected.", sum(t.stale for t in tasks)),
+        ("harpoon_brake", "Whether the brake keeps agents from being lost.", int(state.brake is not None)),
+        ("harpoon_agents_lost", "Agents that are lost.", _lost(state)),
         ("harpoon_tasks_foreign", "Containers without a placement.", sum(t.foreign for t in tasks)),
     ]
     for name, text, value in plain:
@@ -113,6 +116,14 @@ def _cluster(lines: list[str], state: ClusterState, encoded: Encoded, now: float
             for field in Counts.__struct_fields__
         ],
     )
+    _actors(lines, state, now)
+
+
+def _lost(state: ClusterState) -> int:
+    return sum(agent.lost_since is not None for agent in state.desired.agents.values())
+
+
+def _actors(lines: list[str], state: ClusterState, now: float) -> None:
     actors = [state.roster[name] for name in sorted(state.roster)]
     _add(
         lines,
@@ -123,10 +134,39 @@ def _cluster(lines: list[str], state: ClusterState, encoded: Encoded, now: float
     )
     _add(
         lines,
+        "harpoon_actor_troubled",
+        "gauge",
+        "Whether an actor lives but can't do a part of its work: the registry, when its disk is full.",
+        [({"actor": actor.name}, int(bool(actor.trouble))) for actor in actors],
+    )
+    _add(
+        lines,
         "harpoon_actor_restarts_total",
         "counter",
         "How often an actor was made anew.",
         [({"actor": actor.name}, actor.restarts) for actor in actors],
+    )
+    kinds = supervision(state, now)
+    _add(
+        lines,
+        "harpoon_supervised_restarts_total",
+        "counter",
+        "How often any actor of a kind was made anew.",
+        [({"kind": kind.kind}, kind.restarts) for kind in kinds],
+    )
+    _add(
+        lines,
+        "harpoon_supervised_waiting",
+        "gauge",
+        "How many of a kind wait to be made anew.",
+        [({"kind": kind.kind}, kind.waiting) for kind in kinds],
+    )
+    _add(
+        lines,
+        "harpoon_supervised_next_attempt_seconds",
+        "gauge",
+        "Until the first of these is made anew; 0 if none waits.",
+        [({"kind": kind.kind}, kind.next_seconds or 0.0) for kind in kinds],
     )
 
 

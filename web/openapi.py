@@ -11,26 +11,22 @@ from msgspec import inspect
 
 from scheduling.job import JobConfig
 from scheduling.snapshot import Snapshot
+from scheduling.update import Update
 from web.encoded import JSON
+from web.operations import OPERATIONS, Operation
 from web.pages import Page, send_page
-from web.shapes import AgentView, ChangeReply, JobView, ProblemView, RestoreReply, TaskView
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name."""
-
-    method: str
-    path: str
-    text: str
-    status: int = 200
-    reply: str = ""
-    key: str = ""
-    body: str = ""
-    query: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    media: str = JSON
-    errors: tuple[int, ...] = ()
-
+from web.shapes import (
+    AgentView,
+    BrakeView,
+    ChangeReply,
+    JobView,
+    MigrationView,
+    PastView,
+    PlanView,
+    ProblemView,
+    RestoreReply,
+    TaskView,
+)
 
 _PLAIN: dict[type, str] = {
     inspect.StrType: "string",
@@ -39,138 +35,6 @@ _PLAIN: dict[type, str] = {
     inspect.BoolType: "boolean",
     inspect.NoneType: "null",
 }
-_WAIT = (
-    ("index", "Wait until the registry version is above this."),
-    ("wait", 'How long, like "30s"; at most 60s.'),
-)
-_WRITE = (("Idempotency-Key", "1 to 128 printable ASCII characters; makes repeating safe."),)
-_IF = (
-    ("If-Match", "The job's version as its ETag gave it, or *."),
-    ("If-None-Match", "*: there must be no such job yet."),
-)
-_JOB = "/api/v1/jobs/{product}/{environment}/{job}"
-_V0 = "as programs of 2014 speak it"
-
-OPERATIONS = (
-    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=_WAIT),
-    Operation(
-        method="get",
-        path=_JOB,
-        text="One job, with its tasks. The ETag is the job's version.",
-        reply="JobView",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="put",
-        path=_JOB,
-        text="Make this config the job's only version. Idempotent; 201 when it is new. "
-        "Of a running job only the scale can be changed.",
-        reply="ChangeReply",
-        body="JobConfig",
-        headers=(*_WRITE, *_IF),
-        errors=(400, 409, 412, 413, 503),
-    ),
-    Operation(
-        method="delete",
-        path=_JOB,
-        text="Stop all versions of a job.",
-        status=202,
-        reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
-        errors=(404, 412, 503),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/tasks",
-        text="All tasks, or those that fit.",
-        reply="TaskView",
-        key="tasks",
-        query=(
-            ("job", "A job's key, its name, a hash or a task prefix."),
-            ("agent", "An agent's name."),
-            ("status", "A status of tasks."),
-            *_WAIT,
-        ),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/tasks/{task}",
-        text="One task.",
-        reply="TaskView",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/tasks/{task}/log",
-        text="A task's output: a JSON array of lines; followed, events whose data are such arrays.",
-        query=(("history", "How many lines back, 10 without."), ("follow", "true: and those to come.")),
-        errors=(400, 404, 502, 503, 504),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/agents",
-        text="All agents.",
-        reply="AgentView",
-        key="agents",
-        query=_WAIT,
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/agents/{name}",
-        text="One agent.",
-        reply="AgentView",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/events",
-        text="Server-sent events: snapshot, then job, task and agent, each with its shape, or with "
-        '"gone": true. Newest value per key.',
-        media="text/event-stream",
-        headers=(("Last-Event-ID", "Go on from this event, if it is still known."),),
-        errors=(503,),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/snapshot",
-        text="All jobs and agents, to keep as a backup. The ETag is the version of the registry.",
-        reply="Snapshot",
-        query=_WAIT,
-        errors=(503,),
-    ),
-    Operation(
-        method="put",
-        path="/api/v1/snapshot",
-        text="Make the jobs exactly those of a snapshot. What runs already is adopted, not started again.",
-        reply="RestoreReply",
-        body="Snapshot",
-        headers=(*_WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
-        errors=(400, 409, 412, 413, 503),
-    ),
-    Operation(method="get", path="/api/v1/version", text="Which version of the scheduler this is."),
-    Operation(
-        method="put", path="/api/v0/schedule", text=f"Run a config, {_V0}.", status=202, body="JobConfig"
-    ),
-    Operation(method="post", path="/api/v0/schedule", text="The same.", status=202, body="JobConfig"),
-    Operation(
-        method="put", path="/api/v0/unschedule", text=f"Stop a config, {_V0}.", status=202, body="JobConfig"
-    ),
-    Operation(method="post", path="/api/v0/unschedule", text="The same.", status=202, body="JobConfig"),
-    Operation(method="put", path="/api/v0/unschedule/{name}", text=f"Stop a hash, {_V0}.", status=202),
-    Operation(method="get", path="/api/v0/registry", text=f"Every job config by its hash, {_V0}."),
-    Operation(method="get", path="/api/v0/proxy", text=f"Every agent's state by its endpoint, {_V0}."),
-    Operation(method="get", path="/health/live", text="200 while this worker answers at all."),
-    Operation(method="get", path="/health/ready", text="200 when it can do its work.", errors=(503,)),
-    Operation(
-        method="get", path="/metrics", text="Metrics for Prometheus.", media="text/plain; version=0.0.4"
-    ),
-    Operation(method="get", path="/openapi.json", text="This description."),
-    Operation(method="get", path="/docs", text="The same to read.", media="text/html"),
-    Operation(method="get", path="/", text="The dashboard.", media="text/html"),
-)
 
 
 def description(version: str) -> dict[str, Any]:
@@ -187,13 +51,34 @@ def description(version: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    shapes = (JobView, TaskView, AgentView, ChangeReply, RestoreReply, ProblemView)
+    shapes = (
+        JobView,
+        MigrationView,
+        PlanView,
+        PastView,
+        TaskView,
+        AgentView,
+        BrakeView,
+        ChangeReply,
+        RestoreReply,
+        ProblemView,
+    )
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     schemas["JobConfig"] = _schema(inspect.type_info(JobConfig))
     schemas["Snapshot"] = _schema(inspect.type_info(Snapshot))
     schemas["Snapshot"]["properties"]["jobs"]["items"]["properties"]["config"] = _reference("JobConfig")
     # The config travels as bytes that are encoded already; a single job comes with its tasks.
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
+    schemas["PastView"]["properties"]["config"] = _reference("JobConfig")
+    schemas["MigrateBody"] = {
+        "type": "object",
+        "required": ["old", "new"],
+        "properties": {
+            "old": {"type": "string", "description": "The hash of the version that is replaced."},
+            "new": _reference("JobConfig"),
+            "update": _schema(inspect.type_info(Update)),
+        },
+    }
     schemas["JobView"]["properties"]["tasks"] = {"type": "array", "items": _reference("TaskView")}
     return schemas
 

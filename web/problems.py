@@ -12,8 +12,8 @@ import falcon
 import falcon.asgi
 import msgspec
 
+from scheduling.answer import Answer, Result
 from scheduling.canonical import go_json
-from scheduling.registry import Answer, Result
 from scheduling.validation import Problem
 from web import limits
 from web.cluster import OutcomeUnknownError, TooManyWaitersError, UnavailableError

@@ -15,15 +15,19 @@ from gunicorn.app.base import BaseApplication
 from actors.lifeline import tie_to_parent
 from actors.transport import load_secret, secure
 from config.trusted_hosts import is_loopback
+from scheduling.placement import algorithm
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by what the launcher says and nothing else."""
 
-    def __init__(self, options: dict[str, Any], admin_port: int, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, options: dict[str, Any], admin_port: int, names: tuple[str, ...], placement: str
+    ) -> None:
         self._options = options
         self._admin_port = admin_port
         self._names = names
+        self._placement = placement
         super().__init__()
 
     def load_config(self) -> None:
@@ -38,7 +42,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
         cluster = ActorCluster(self._admin_port)
         # On loopback nobody but this machine's own browsers and programs come: there every name is checked.
-        app = create_app(cluster, frozenset(self._names), strict=is_loopback(self._names[0]))
+        strict = is_loopback(self._names[0])
+        app = create_app(cluster, frozenset(self._names), strict=strict, algorithm=algorithm(self._placement))
         app.add_middleware(_Lifespan(cluster))
         return app
 
@@ -66,10 +71,18 @@ def _after_fork(_server: Any, _worker: Any) -> None:
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--address", required=True)
 @click.option("--workers", type=int, required=True)
+@click.option("--placement", required=True, help="The placement algorithm, for plans.")
 @click.option("--parent", type=int, required=True)
 @click.option("--name", "names", multiple=True, required=True, help="The listening host, then other names.")
 def main(
-    fd: int, admin_port: int, data: Path, address: str, workers: int, parent: int, names: tuple[str, ...]
+    fd: int,
+    admin_port: int,
+    data: Path,
+    address: str,
+    workers: int,
+    placement: str,
+    parent: int,
+    names: tuple[str, ...],
 ) -> None:
     """Serve HTTP on an inherited socket until the launcher ends."""
     tie_to_parent(expected=parent, sent=signal.SIGTERM)
@@ -90,7 +103,7 @@ def main(
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, admin_port, names).run()
+    WebServer(options, admin_port, names, placement).run()
 
 
 if __name__ == "__main__":

@@ -50,11 +50,60 @@ class WaitingView(msgspec.Struct, frozen=True, kw_only=True):
     refusals: list[RefusalView]
 
 
-class VersionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a job: `hash` names its config, `prefix` begins its task ids."""
+class SideView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version in a migration: how many of its tasks are wanted by now, and how many run."""
 
     hash: str
     prefix: str
+    scale: int
+    wanted: int
+    running: int
+
+
+class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job on its way from one version to another. Times are seconds since 1970; `version` for If-Match.
+
+    `floor` tasks run at least, `ceiling` at most. `deadline_at`: when it fails unless something goes
+    forward; none while it is paused, over, or waits to be promoted. `message` says what it is doing.
+    """
+
+    id: str
+    job: str
+    state: Literal["running", "reverting", "failed", "done", "reverted", "ended"]
+    paused: bool
+    awaits_promotion: bool
+    reason: str
+    message: str
+    strategy: str
+    floor: int
+    ceiling: int
+    max_parallel: int
+    min_healthy_seconds: float
+    old: SideView
+    new: SideView
+    begun_at: float
+    progress_at: float
+    deadline_at: float | None
+    version: int
+
+
+class PastView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version that a job has had. `reverted`: why it was given up, "" if it was not."""
+
+    number: int
+    hash: str
+    current: bool
+    at: float
+    reverted: str
+    config: msgspec.Raw
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a job: `hash` names its config, `prefix` begins its task ids, `number` counts them."""
+
+    hash: str
+    prefix: str
+    number: int
     version: int
     config: msgspec.Raw
     counts: Counts
@@ -62,15 +111,20 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with its versions, oldest first; `version` is what If-Match compares."""
+    """A job with its versions, oldest first; `version` is what If-Match compares.
+
+    `stopped`: it is kept, but not run. `migration`: the one under way, or the last one.
+    """
 
     product: str
     environment: str
     job: str
     key: str
     version: int
+    stopped: bool
     versions: list[VersionView]
     counts: Counts
+    migration: MigrationView | None
 
 
 class CopyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +155,12 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent. `since`: when its link last changed, in seconds since 1970; so is `lost_since`."""
+    """One agent. All times are seconds since 1970; `since`: when its link last changed.
+
+    `connected`: its stream stands and has brought its state; else it is away since `stale_since`.
+    `lost_since`: it is lost, and away since then; `declared_lost`: by its operator. `braked_until`: the brake
+    keeps it from being declared lost until then. `why`: what becomes of its tasks while it is away.
+    """
 
     name: str
     endpoint: str
@@ -111,20 +170,86 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     labels: dict[str, str]
     drained: bool
+    connected: bool
+    stale_since: float | None
     lost_since: float | None
+    declared_lost: bool
+    braked_until: float | None
+    why: str
     leaving: bool
     resources: HostResources | None
     tasks: int
     foreign: int
 
 
+class BrakeView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether too many agents are away for any to be declared lost. Times are seconds since 1970.
+
+    `holds` since about `since`, `until` at the latest; `released`: by an operator, for this outage. `away` of
+    `agents` are not connected; `waiting` names the first of them that are not lost.
+    """
+
+    holds: bool
+    released: bool
+    since: float | None
+    until: float | None
+    away: int
+    agents: int
+    waiting: list[str]
+    message: str
+
+
+class TaskPlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one task; `agent`: where it is started, stopped or left."""
+
+    task: str
+    action: Literal["start", "stop", "leave", "wait"]
+    agent: str | None
+
+
+class FieldChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of the config that changes, dotted, with its values."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class LimitsView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a migration would go: at least `floor` tasks run, at most `ceiling`."""
+
+    strategy: str
+    max_parallel: int
+    floor: int
+    ceiling: int
+
+
+class PlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a PUT would do. `token` approves exactly this; `complete`: it looks ahead to the very end."""
+
+    result: Literal["created", "changed", "unchanged"]
+    message: str
+    hash: str
+    token: str
+    version: int
+    fields: list[FieldChangeView]
+    limits: LimitsView | None
+    tasks: list[TaskPlanView]
+    waiting: list[WaitingView]
+    complete: bool
+
+
 class ChangeReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a change; `version` is the registry's at which it holds."""
+    """What became of a change; `version` is the registry's at which it holds.
+
+    `migration`: the id of the migration that it began, "" for none.
+    """
 
     result: Literal["created", "changed", "unchanged"]
     message: str
     hash: str
     version: int
+    migration: str = ""
 
 
 class RestoreReply(msgspec.Struct, frozen=True, kw_only=True):

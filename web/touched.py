@@ -15,6 +15,7 @@ from scheduling import desired as desired_tables
 from scheduling.actual import Actual
 from scheduling.desired import Desired
 from scheduling.job import JobKey, task_id, task_prefix
+from scheduling.migration import Migration
 from scheduling.replica import Key
 
 
@@ -63,6 +64,8 @@ def touched_by(desired: Desired, actual: Actual, tasks_of: TasksOf, changes: Map
     for key, value in changes.items():
         if key[0] == desired_tables.JOB:
             _job(desired, tasks_of, key[1], touched)
+        elif key[0] == desired_tables.MIGRATION:
+            _migration(desired, tasks_of, desired.migrations.get(key[1]), value, touched)
         elif key[0] == desired_tables.PLACEMENT:
             _placement(desired, key[1], touched)
         elif key[0] == actual_tables.CONTAINER:
@@ -71,7 +74,7 @@ def touched_by(desired: Desired, actual: Actual, tasks_of: TasksOf, changes: Map
             _task(desired, key[2], touched)
         elif key[0] == actual_tables.METRICS:
             touched.hosts.add(key[1])
-        else:
+        elif key[0] == actual_tables.AGENT:  # of either table
             _agent(desired, actual, key[1], value, touched)
     return touched
 
@@ -89,6 +92,22 @@ def _job(desired: Desired, tasks_of: TasksOf, prefix: str, touched: Touched) -> 
     if job is not None:
         touched.jobs.add(job.config.key)
         touched.tasks |= {task_id(prefix, index) for index in range(job.config.scale)}
+
+
+def _migration(
+    desired: Desired, tasks_of: TasksOf, old: Migration | None, new: Migration | None, touched: Touched
+) -> None:
+    """A step changes the job, and the tasks that are wanted now and were not, or the other way round."""
+    known = new or old
+    if known is None:
+        return
+    touched.jobs.add(known.key)
+    for prefix in (known.old, known.new):
+        if old is None or new is None or old.over != new.over:
+            _job(desired, tasks_of, prefix, touched)
+        else:
+            changed = set(old.wanted(prefix)) ^ set(new.wanted(prefix))
+            touched.tasks |= {task_id(prefix, index) for index in changed}
 
 
 def _placement(desired: Desired, task: str, touched: Touched) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import falcon.asgi
 
 from scheduling.job import JobConfig
-from scheduling.registry import ScheduleJob, UnscheduleJob
+from scheduling.jobs import ScheduleJob, UnscheduleJob
 from web.bodies import decode_job, parse_object, read_body
 from web.cluster import Cluster, ClusterState
+from web.migration_requests import migrate, read_migrate
 from web.pages import Page, send_page
 from web.problems import refused, unavailable, v0_reply
 from web.requests_in import request_id
@@ -65,6 +66,23 @@ async def _config(req: falcon.asgi.Request) -> JobConfig:
     return decode_job(parse_object(await read_body(req), strict=False), strict=False)
 
 
+class Migrate:
+    """PUT or POST /migrate with `{"old": HASH, "new": JobConfig}`: new with this scheduler."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """202; 404 when the old version is not scheduled, 409 when it can't be."""
+        name = request_id(req, resp)
+        answer = await migrate(self._cluster, req, await read_migrate(req, strict=False), name)
+        if not answer.accepted:
+            raise refused(answer)
+        v0_reply(resp, 202, answer.message)
+
+    on_put = on_post
+
+
 class Registry:
     """GET /registry: the desired state."""
 
@@ -112,5 +130,6 @@ def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, pages: V0Pages)
     app.add_route("/api/v0/schedule", Schedule(cluster))
     app.add_route("/api/v0/unschedule", unschedule)
     app.add_route("/api/v0/unschedule/{name}", unschedule, suffix="hash")
+    app.add_route("/api/v0/migrate", Migrate(cluster))
     app.add_route("/api/v0/registry", Registry(cluster.state, pages))
     app.add_route("/api/v0/proxy", Proxy(cluster.state, pages))

@@ -6,12 +6,15 @@ from typing import Any
 
 import falcon.asgi
 
+from scheduling.lost import is_connected
+from scheduling.presence import DeclareLost
 from web import limits
 from web.cluster import Cluster
 from web.encoded import JSON, Encoded
 from web.pages import Page, send_page
 from web.problems import HttpProblem
-from web.requests_in import settle
+from web.replies import send_answer
+from web.requests_in import request_id, settle
 
 
 class Agents:
@@ -41,14 +44,37 @@ class OneAgent:
         await settle(req, resp, self._cluster.state)
         body = self._encoded.agents.encoded(name)
         if body is None:
-            shown = name[: limits.LONGEST_SHOWN]
-            raise HttpProblem(404, f"there is no agent {shown!r}; /api/v1/agents lists the agents")
+            raise _missing(name)
         await send_page(req, resp, Page(body, JSON), compress=False)
 
     on_head = on_get
+
+
+class Lost:
+    """POST /agents/{name}/lost."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """200, it is declared lost; 409 while it is connected, since then its tasks are known to be there."""
+        key = request_id(req, resp)
+        state = self._cluster.state
+        # Judged only where it is known: who is cut off from the actors gets the 503 of `submit`.
+        if state.connected and name not in state.desired.agents:
+            raise _missing(name)
+        if state.connected and is_connected(state.actual, name):
+            raise HttpProblem(409, f"{name} is connected; only an agent that is away can be declared lost")
+        send_answer(resp, await self._cluster.submit(DeclareLost(agent=name), key))
+
+
+def _missing(name: str) -> HttpProblem:
+    shown = name[: limits.LONGEST_SHOWN]
+    return HttpProblem(404, f"there is no agent {shown!r}; /api/v1/agents lists the agents")
 
 
 def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, encoded: Encoded) -> None:
     """The routes of agents."""
     app.add_route("/api/v1/agents", Agents(cluster, encoded))
     app.add_route("/api/v1/agents/{name}", OneAgent(cluster, encoded))
+    app.add_route("/api/v1/agents/{name}/lost", Lost(cluster))

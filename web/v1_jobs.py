@@ -8,19 +8,20 @@ from urllib.parse import quote
 import falcon.asgi
 import msgspec
 
+from scheduling.answer import Answer
 from scheduling.job import JobKey
-from scheduling.registry import Answer, DeleteJob, PutJob
+from scheduling.jobs import DeleteJob
+from scheduling.migrating import PutJob
 from scheduling.validation import Problem
-from web import limits
-from web.bodies import decode_job, parse_object, read_body
+from web import limits, v1_job_actions
 from web.cluster import Cluster
 from web.encoded import JSON, Encoded
+from web.job_requests import JOBS, job_version, missing, read_job
 from web.pages import send_page
-from web.problems import STATUSES, HttpProblem, invalid, refused
-from web.requests_in import INDEX, expected_version, request_id, settle
-from web.shapes import ChangeReply
-
-PREFIX = "/api/v1/jobs"
+from web.problems import STATUSES, HttpProblem, invalid
+from web.replies import send_answer
+from web.requests_in import expected_version, request_id, settle
+from web.v1_plan import Planner
 
 
 class Jobs:
@@ -41,9 +42,10 @@ class Jobs:
 class OneJob:
     """GET, PUT and DELETE of /jobs/{product}/{environment}/{job}."""
 
-    def __init__(self, cluster: Cluster, encoded: Encoded) -> None:
+    def __init__(self, cluster: Cluster, encoded: Encoded, planner: Planner) -> None:
         self._cluster = cluster
         self._encoded = encoded
+        self._planner = planner
 
     async def on_get(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, product: str, environment: str, job: str
@@ -53,7 +55,7 @@ class OneJob:
         key = JobKey(product, environment, job)
         body = self._encoded.job_with_tasks(key)
         if body is None:
-            raise HttpProblem(404, f"there is no job {_shown(key)}; {PREFIX} lists them")
+            raise missing(key)
         # No 304 for this ETag: the tasks change without it.
         resp.set_header("ETag", f'"{self._version(key)}"')
         resp.set_header("Cache-Control", "no-cache")
@@ -65,14 +67,20 @@ class OneJob:
     async def on_put(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, product: str, environment: str, job: str
     ) -> None:
-        """201 created, 200 changed or unchanged, 409 when it can't be changed in place."""
+        """201 created, 200 unchanged or changed in place, 202 a migration has begun, 409 during one.
+
+        `?approve=TOKEN`: only what the plan with this token says.
+        """
         name = request_id(req, resp)
         key = JobKey(product, environment, job)
-        raw = parse_object(await read_body(req), strict=True)
-        config = decode_job(_with_path(raw, key), strict=True)
+        config = await read_job(req, key)
         expected = expected_version(req, self._version(key))
-        answer = await self._cluster.submit(PutJob(config=config, expected=expected), name)
-        self._reply(resp, answer, key, STATUSES[answer.result])
+        mutation = PutJob(config=config, expected=expected)
+        token = req.get_param("approve")
+        if token is not None:
+            mutation = await self._planner.approved(config, token, expected)
+        answer = await self._cluster.submit(mutation, name)
+        self._reply(resp, answer, key, 202 if answer.migration else STATUSES[answer.result])
         if answer.result == "created":
             resp.set_header("Location", _location(key))
 
@@ -87,44 +95,17 @@ class OneJob:
         self._reply(resp, answer, key, 202)
 
     def _reply(self, resp: falcon.asgi.Response, answer: Answer, key: JobKey, status: int) -> None:
-        if not answer.accepted:
-            raise refused(answer)
         # A PUT that changed nothing leaves the job at its own version, which If-Match goes by.
         version = self._version(key) if answer.result == "unchanged" else answer.version
         resp.set_header("ETag", f'"{version}"')
-        resp.set_header(INDEX, str(answer.version))
-        resp.status = status
-        resp.content_type = JSON
-        reply = ChangeReply(
-            result=answer.result,  # type: ignore[arg-type] # the refusals have been raised
-            message=answer.message,
-            hash=answer.hash,
-            version=answer.version,
-        )
-        resp.data = msgspec.json.encode(reply)
+        send_answer(resp, answer, status)
 
     def _version(self, key: JobKey) -> int:
-        return max((job.version for job in self._cluster.state.desired.versions(key)), default=0)
-
-
-def _with_path(raw: dict[str, Any], key: JobKey) -> dict[str, Any]:
-    """The body with the names of the path; where it has its own, they must be the same."""
-    wrong = [
-        Problem(name, raw[name], f"it must be {value!r} as in the path, or be left out")
-        for name, value in msgspec.structs.asdict(key).items()
-        if name in raw and raw[name] != value
-    ]
-    if wrong:
-        raise invalid(wrong)
-    return {**raw, **msgspec.structs.asdict(key)}
+        return job_version(self._cluster.state.desired, key)
 
 
 def _location(key: JobKey) -> str:
-    return "/".join([PREFIX, *(quote(part, safe="") for part in msgspec.structs.astuple(key))])
-
-
-def _shown(key: JobKey) -> str:
-    return str(key)[: limits.LONGEST_SHOWN]
+    return "/".join([JOBS, *(quote(part, safe="") for part in msgspec.structs.astuple(key))])
 
 
 async def not_a_job(
@@ -139,12 +120,14 @@ async def not_a_job(
         raise invalid([Problem("job", name, "a name can't contain '/'")])
     raise HttpProblem(
         404,
-        f"{req.path[: limits.LONGEST_SHOWN]} is no job; a job is at {PREFIX}/PRODUCT/ENVIRONMENT/JOB",
+        f"{req.path[: limits.LONGEST_SHOWN]} is no job; a job is at {JOBS}/PRODUCT/ENVIRONMENT/JOB",
     )
 
 
-def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, encoded: Encoded) -> None:
+def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, encoded: Encoded, planner: Planner) -> None:
     """The routes of jobs."""
-    app.add_route(PREFIX, Jobs(cluster, encoded))
-    app.add_route(PREFIX + "/{product}/{environment}/{job}", OneJob(cluster, encoded))
-    app.add_sink(not_a_job, PREFIX + r"/(?P<rest>.*)$")
+    path = JOBS + "/{product}/{environment}/{job}"
+    app.add_route(JOBS, Jobs(cluster, encoded))
+    app.add_route(path, OneJob(cluster, encoded, planner))
+    v1_job_actions.add_routes(app, cluster, planner, path)
+    app.add_sink(not_a_job, JOBS + r"/(?P<rest>.*)$")

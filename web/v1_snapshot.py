@@ -11,7 +11,15 @@ import msgspec
 
 from scheduling.job import decode_hook, unknown_fields
 from scheduling.registry import RestoreSnapshot
-from scheduling.snapshot import FORMAT, SavedAgent, SavedJob, Snapshot, snapshot_problems, take
+from scheduling.snapshot import (
+    FORMAT,
+    SavedAgent,
+    SavedJob,
+    Snapshot,
+    snapshot_problems,
+    take,
+    version_problems,
+)
 from scheduling.validation import Problem
 from web import limits
 from web.bodies import quotable, read_body, type_problem, unknown_problem
@@ -62,7 +70,9 @@ class OneSnapshot:
         body = await read_body(req, limits.LARGEST_SNAPSHOT_BYTES)
         # Megabytes take seconds: other requests go on meanwhile.
         snapshot = await asyncio.to_thread(read, body)
-        mutation = RestoreSnapshot(jobs=snapshot.jobs, agents=snapshot.agents, expected=expected)
+        mutation = RestoreSnapshot(
+            jobs=snapshot.jobs, agents=snapshot.agents, expected=expected, taken_at=snapshot.version
+        )
         answer = await self._cluster.submit(mutation, name)
         if not answer.accepted:
             raise refused(answer)
@@ -103,7 +113,7 @@ def read(body: bytes) -> Snapshot:
         snapshot = msgspec.convert(raw, Snapshot, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
         raise invalid([type_problem(str(error), raw)]) from None
-    found = snapshot_problems(snapshot)
+    found = version_problems(snapshot) + snapshot_problems(snapshot)
     if found:
         raise invalid(found)
     return snapshot

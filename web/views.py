@@ -11,13 +11,17 @@ from scheduling.container import ExitStatus
 from scheduling.desired import Copy, Job
 from scheduling.job import JobKey, task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
+from scheduling.lost import is_connected
 from scheduling.waiting import Waiting
+from web.away import why
 from web.cluster import ClusterState
+from web.migrations import migration_view
 from web.shapes import (
     AgentView,
     CopyView,
     Counts,
     JobView,
+    MigrationView,
     RefusalView,
     TaskStatus,
     TaskView,
@@ -38,21 +42,21 @@ def task_ids(state: ClusterState) -> set[str]:
     wanted = {
         task_id(prefix, index)
         for prefix, job in state.desired.jobs.items()
-        for index in range(job.config.scale)
+        for index in state.desired.indices(job)
     }
     return wanted | set(state.desired.placements) | set(state.actual.by_task)
 
 
 def version_tasks(state: ClusterState, job: Job) -> list[str]:
     """The tasks of a job version in order: those wanted, and those still to be stopped."""
-    wanted = {task_id(job.prefix, index) for index in range(job.config.scale)}
+    wanted = {task_id(job.prefix, index) for index in state.desired.indices(job)}
     return sorted(wanted | state.tasks_of[job.prefix], key=natural)
 
 
 def task_view(state: ClusterState, task: str) -> TaskView | None:
     """One task; None if it is neither wanted nor placed nor reported."""
     job = state.desired.jobs.get(task_prefix(task))
-    wanted = job is not None and 0 <= task_index(task) < job.config.scale
+    wanted = state.desired.wanted(task)
     placement = state.desired.placements.get(task)
     # The copy that is meant to run comes first, then those to be stopped, then those without a row.
     copies = sorted(placement.copies, key=lambda copy: copy.intent != "run") if placement else []
@@ -167,9 +171,17 @@ def job_view(state: ClusterState, key: JobKey, task: TaskLookup) -> JobView | No
         job=key.job,
         key=str(key),
         version=max(job.version for job in versions),
+        stopped=all(job.stopped for job in versions),
         versions=shown,
         counts=total,
+        migration=_latest_migration(state, key, task),
     )
+
+
+def _latest_migration(state: ClusterState, key: JobKey, task: TaskLookup) -> MigrationView | None:
+    rows = [row for row in state.desired.migrations.values() if row.key == key]
+    latest = max(rows, key=lambda row: (not row.over, row.generation), default=None)
+    return migration_view(state, latest, task) if latest is not None else None
 
 
 def _version_view(state: ClusterState, job: Job, task: TaskLookup) -> VersionView:
@@ -177,14 +189,16 @@ def _version_view(state: ClusterState, job: Job, task: TaskLookup) -> VersionVie
     return VersionView(
         hash=job.hash,
         prefix=job.prefix,
+        number=job.number,
         version=job.version,
         config=msgspec.Raw(job.config.described()),
-        counts=count(views, job.config.scale),
-        waiting=_waiting_view(state.waiting.get(job.prefix)),
+        counts=count(views, len(state.desired.indices(job))),
+        waiting=waiting_view(state.waiting.get(job.prefix)),
     )
 
 
-def _waiting_view(waiting: Waiting | None) -> WaitingView | None:
+def waiting_view(waiting: Waiting | None) -> WaitingView | None:
+    """Why tasks wait, as it is shown."""
     if waiting is None:
         return None
     return WaitingView(
@@ -209,6 +223,8 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         return None
     rows = state.desired.by_agent.get(name, set())
     reported = state.actual.containers.get(name, {})
+    connected = is_connected(state.actual, name)
+    held = agent is not None and not connected and agent.lost_since is None and not agent.declared_lost
     return AgentView(
         name=name,
         endpoint=known.endpoint,
@@ -218,7 +234,12 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         error=status.error if status else "",
         labels=agent.labels if agent else {},
         drained=agent.drained if agent else False,
+        connected=connected,
+        stale_since=None if connected or status is None else status.since,
         lost_since=agent.lost_since if agent else None,
+        declared_lost=agent.declared_lost if agent else False,
+        braked_until=state.brake.until if held and state.brake else None,
+        why=why(agent, status, state.brake),
         leaving=agent is None or not agent.sources,
         resources=status.resources if status else None,
         tasks=len(rows),

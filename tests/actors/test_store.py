@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import store as store_module
-from actors.store import FILE_NAME, REQUESTS_KEPT, SCHEMA_VERSION, Store, StoreError
+from actors.store import FILE_NAME, SCHEMA_VERSION, Store, StoreError
+from config.bounds import REQUESTS_KEPT
+from scheduling.answer import Answer
 from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Job, Placement
 from scheduling.durations import Duration
 from scheduling.job import Command, Grace, HealthCheck, JobConfig, Resources, Storage
-from scheduling.registry import Answer
 from scheduling.replica import Changes
 
 CONFIG = JobConfig(
@@ -279,39 +280,6 @@ def test_a_file_that_may_not_grow_is_refused_and_nothing_acknowledged_is_lost(tm
     assert store.load()[0] == int(version)
     expected = {"first", "last", *(f"n{number}" for number in range(1, int(version) - 1))}
     assert {key[1] for key in store.load()[1]} == expected
-    store.close()
-
-
-_KILLED = """
-import os, sys
-from pathlib import Path
-from actors.store import Store
-from scheduling.desired import AGENT, Agent
-
-store = Store(Path(sys.argv[1]))
-for version in range(1, 1000):
-    store.commit(version, {(AGENT, f"n{version}"): Agent(name="n", endpoint="http://h:1")}, {})
-    print(version, flush=True)
-"""
-
-
-def test_what_was_acknowledged_survives_a_kill_at_any_instant(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _KILLED, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    ) as child:
-        assert child.stdout is not None
-        acknowledged = 0
-        while acknowledged < 20:
-            acknowledged = int(child.stdout.readline())
-        child.kill()
-        acknowledged = max([acknowledged, *(int(line) for line in child.stdout if line.endswith("\n"))])
-    store = Store(tmp_path)
-    version, state = store.load()
-    assert version in (acknowledged, acknowledged + 1)
-    assert {key[1] for key in state} == {f"n{number}" for number in range(1, version + 1)}
     store.close()
 
 

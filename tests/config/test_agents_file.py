@@ -77,6 +77,19 @@ def test_a_file_with_too_many_agents_is_refused(file: Path, monkeypatch: pytest.
         read_agents_file(file)
 
 
+def test_a_file_that_is_too_large_is_refused_without_reading_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents_file, "LARGEST_AGENTS_FILE_BYTES", 10)
+    file = tmp_path / "agents"
+    file.write_text("hh:1\n" * 2)
+    with pytest.raises(AgentsFileError, match="is there twice"):
+        read_agents_file(file)
+    file.write_text("#" * 11)
+    with pytest.raises(AgentsFileError, match="has more than 10 bytes"):
+        read_agents_file(file)
+
+
 def test_an_agent_as_a_flag() -> None:
     assert spec("h:1") == AgentSpec(name="h:1", endpoint="http://h:1")
     assert spec("n=h:1") == AgentSpec(name="n", endpoint="http://h:1")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from ctl_fake_scheduler import FakeScheduler, Reply, ok, problem, stream
 
-from ctl.client import ATTEMPTS, Client, endpoint_url
+from config.bounds import ATTEMPTS
+from ctl.client import Client, endpoint_url
 from ctl.errors import HarpoonctlError, RefusedError, UnreachableError, UserMistakeError
 
 PATH = "/api/v1/jobs/p/e/j"
@@ -127,6 +128,14 @@ def test_what_is_no_good_answer(
     scheduler.on("GET", PATH, reply)
     with pytest.raises(kind, match=said):
         client(scheduler, timeout_seconds=0.5).get(*PATH.strip("/").split("/"))
+
+
+def test_an_answer_without_end_is_given_up(scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctl.client.LARGEST_ANSWER_BYTES", 10)
+    scheduler.on("GET", "/x", Reply(body=b"[" + b" " * 8 + b"]"), Reply(body=b"[" + b" " * 9 + b"]"))
+    assert client(scheduler).get("x").json() == []
+    with pytest.raises(UnreachableError, match="more than 10 bytes"):
+        client(scheduler).get("x")
 
 
 def test_another_kind_of_server_is_told_apart(scheduler: FakeScheduler) -> None:

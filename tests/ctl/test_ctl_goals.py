@@ -11,9 +11,9 @@ from ctl_shapes_made import HASH, KEY, WAITING, job, snapshot, task
 from ctl.errors import NotInTimeError, UnreachableError
 from ctl.feed import News, Trouble
 from ctl.goals import AllGone, AllRunning, Progress
-from ctl.shapes import Refusal, Waiting
 from ctl.text import waiting_text
 from ctl.wait import Tracker, wait_for
+from ctl.waiting_shapes import Refusal, Waiting
 from scheduling.durations import Duration
 from scheduling.sse import Event
 

@@ -63,7 +63,8 @@ def test_a_stream_that_breaks_is_resumed_and_replaced_by_asking(scheduler: FakeS
         stream(event("snapshot", snapshot(job(), task(0, "starting")), "7"), cut=True),
         problem(503, "too many watchers", retry_after="5"),
     )
-    scheduler.on("GET", JOB, problem(503, "away"), ok({**job(), "tasks": []}))
+    before = problem(503, "asked before the events")
+    scheduler.on("GET", JOB, before, problem(503, "away"), ok({**job(), "tasks": []}))
     scheduler.on("GET", TASKS, ok({"tasks": [task(0), task(1)]}))
     done = scheduler.run("schedule", file, "--wait", "--timeout", "20s")
     assert done.returncode == 0, done.stderr

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ctl_fake_scheduler import DEADLINE_SECONDS, ROOT, command, environment
+from ctl_fake_scheduler import ROOT
+from ctl_web_process import run, web_process
 
+AGENTS = ("n1", "n2")
 HELLO = str(ROOT / "examples" / "hello.json")
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """A web process on a port that the kernel chose."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        port = listening.getsockname()[1]
-        here = str(Path(__file__).parent)
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gunicorn", "-k", "asgi", "-b", f"fd://{listening.fileno()}"),
-                *("--log-level", "error", "--no-control-socket", "ctl_memory_app:app()"),
-            ],
-            pass_fds=[listening.fileno()],
-            env={**environment(), "PYTHONPATH": os.pathsep.join([str(ROOT), here])},
-        )
-        try:
-            _wait_until_ready(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(DEADLINE_SECONDS)
-
-
-def _wait_until_ready(port: int) -> None:
-    # The socket listens already, so this is held until the worker is there.
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=deadline - time.monotonic())
-    connection.request("GET", "/health/live")
-    assert connection.getresponse().status == 200
-    connection.close()
-
-
-def run(endpoint: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(endpoint, *arguments),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    """A web process of its own for this module."""
+    with web_process() as url:
+        yield url
 
 
 def test_a_job_from_start_to_end(endpoint: str) -> None:
@@ -73,8 +31,10 @@ def test_a_job_from_start_to_end(endpoint: str) -> None:
     assert "3 of 3 running" in run(endpoint, "jobs").stdout
     for means in ("hello", name, "examples/dev/hello"):
         assert f"{name}-2" in run(endpoint, "job", means).stdout
-        assert len(json.loads(run(endpoint, "-o", "json", "ps", means, "--agent", "n1").stdout)["tasks"]) == 3
-    assert json.loads(run(endpoint, "-o", "json", "agents").stdout)["agents"][0]["name"] == "n1"
+        found = [run(endpoint, "-o", "json", "ps", means, "--agent", name) for name in AGENTS]
+        assert sum(len(json.loads(done.stdout)["tasks"]) for done in found) == 3
+    told = json.loads(run(endpoint, "-o", "json", "agents").stdout)["agents"]
+    assert [one["name"] for one in told] == [*AGENTS]
     assert name in run(endpoint, "registry").stdout
     assert "scheduler " in run(endpoint, "version").stdout
     done = run(endpoint, "unschedule", name, "--wait")

@@ -17,18 +17,23 @@ from random import Random
 from typing import Any
 
 import msgspec
+from migrations_told import MigrationsTold
 from rules_made import agent, instance, job_config, resources, status
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import AgentStatus, ContainerReport
+from scheduling.answer import Answer
 from scheduling.commands import Command, Goal
 from scheduling.container import HostResources
 from scheduling.desired import AGENT, PLACEMENT, Copy, Desired
 from scheduling.executor import Executor, Outcome, Request
 from scheduling.job import JobConfig, task_index, task_prefix
+from scheduling.jobs import ScheduleJob, UnscheduleJob
 from scheduling.lifecycle import Input
+from scheduling.migrating import PutJob
 from scheduling.placement import least_used
-from scheduling.registry import MarkLost, Mutation, PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
+from scheduling.presence import MarkLost
+from scheduling.registry import Mutation, WritePlacement, judge
 from scheduling.replica import Changes, Key
 from scheduling.room import CPU_TOLERANCE
 from scheduling.scheduler import Scheduler
@@ -39,7 +44,7 @@ _ROUNDS = 100
 LONG_SECONDS = 3600.0
 
 
-class Story:
+class Story(MigrationsTold):
     """A whole cluster of rules, without anything between them that could be late or lost."""
 
     def __init__(self) -> None:
@@ -58,6 +63,7 @@ class Story:
         self.deaf: set[str] = set()
         self.woken = False
         self.lines: list[str] = []
+        self.told_of: tuple[str, ...] = ("",)
 
     # --- what happens ---
 
@@ -70,9 +76,12 @@ class Story:
         self.machines[name].saw({}, everything=True, now=self.now - LONG_SECONDS)
         self.machines[name].tick(self.now)
 
-    def schedule(self, job: str, scale: str = "1", mem: str = "64", port: str = "0", adopt: str = "") -> None:
+    def schedule(
+        self, job: str, scale: str = "1", mem: str = "64", port: str = "0", adopt: str = "", needs: str = ""
+    ) -> None:
         """A user schedules a job; with adopt=yes it comes from an old registry file."""
-        config = job_config(job, int(scale), int(mem), ports={"P": int(port)})
+        depends_on = needs.split(",") if needs else None
+        config = job_config(job, int(scale), int(mem), ports={"P": int(port)}, depends_on=depends_on)
         self.jobs[job], self.prefixes[job] = config, config.hash()
         self.ask(ScheduleJob(config=config, adopt=bool(adopt)))
 
@@ -124,16 +133,20 @@ class Story:
         request = self.in_flight.pop((name, self.full(task)))
         self.machines[name].replied(request.task, request.step, outcome, " ".join(error), self.now)
 
-    def works(self, name: str) -> None:
-        """An agent does all that is asked of it, and shows it, until nothing is asked any more."""
+    def works(self, name: str, fails: str = "") -> None:
+        """An agent does all that is asked of it, and shows it, until nothing is asked any more; but the tasks
+        of the version `fails` can't be started. `all`: each agent that is heard."""
         for _ in range(_ROUNDS):
-            mine = [key for key in self.in_flight if key[0] == name]
+            mine = [key for key in self.in_flight if name in ("all", key[0])]
             if not mine:
                 return
             for key in mine:
                 request = self.in_flight.pop(key)
-                self.machines[name].replied(request.task, request.step, "accepted", "", self.now)
-                self.look(name, (f"{self.short(request.task)}={_PROOF[request.step]}",), everything=False)
+                self.machines[key[0]].replied(request.task, request.step, "accepted", "", self.now)
+                task = self.short(request.task)
+                failed = request.step is Input.START and task_prefix(task) == fails
+                says = "failed" if failed else _PROOF[request.step]
+                self.look(key[0], (f"{task}={says}",), everything=False)
             self.settle()
         raise AssertionError(f"{name} is never done")
 
@@ -147,6 +160,10 @@ class Story:
             prefix=prefix if goal == "run" else "",
         )
         self.machines[name].command([command], {prefix: b"an old config"})
+
+    def tell_of(self, *kinds: str) -> None:
+        """From now on only the lines that begin with one of these words are told."""
+        self.told_of = kinds
 
     def commands_lost(self, name: str) -> None:
         """From now on commands to this agent are lost on their way."""
@@ -230,13 +247,13 @@ class Story:
         self.report(real)
         return bool(real or sent)
 
-    def ask(self, mutation: Mutation) -> None:
-        answer, changes = judge(self.registry, mutation, self.version + 1)
+    def ask(self, mutation: Mutation) -> Answer:
+        answer, changes = judge(self.registry, mutation, self.version + 1, now=self.now)
         if not answer.accepted:
             self.tell(f"registry refuses: {answer.message}")
             if isinstance(mutation, WritePlacement):
                 self.scheduler.refused([mutation])
-            return
+            return answer
         self.version = answer.version
         if isinstance(mutation, MarkLost):
             self.tell(f"registry: {mutation.agent} is {'back' if mutation.since is None else 'lost'}")
@@ -247,6 +264,8 @@ class Story:
                 )
                 self.tell(f"registry #{self.version}: {self.short(key[1])} {copies}")
         self.desire(changes)
+        self.tell_migrations(changes)
+        return answer
 
     def desire(self, changes: Changes) -> None:
         self.registry.apply(changes)
@@ -318,14 +337,22 @@ _HAPPENINGS: list[tuple[str, Callable[..., None]]] = [
     (r"(\S+) says( .*)", Story.says),
     (r"the stream of (\S+) breaks", Story.silent),
     (r"(\S+) replies to (\S+): (\w+)( .*)?", Story.replies),
-    (r"(\S+) works", Story.works),
+    (r"(\S+) works?", Story.works),
+    (r"(\S+) works?, but (\S+) fails", Story.works),
+    (r"migrate (\S+) to (\S+)( .*)?", Story.migrate),
+    (r"restart (\S+) as (\S+)( .*)?", Story.restart),
+    (r"its operator says (pause|resume|abort|promote)", Story.operator_says),
     (r"wait (\S+)s", Story.wait),
     (r"a late command to (\S+): (run|stop|forget) (\S+) (#\d+)", Story.late),
+    (r"tell only of (.*)", Story.tell_of),
     (r"commands to (\S+) are lost", Story.commands_lost),
     (r"commands to (\S+) arrive again", Story.commands_arrive),
     (r"the state machine of (\S+) is made anew", Story.machine_made_anew),
     (r"the scheduler is made anew", Story.scheduler_made_anew),
 ]
+
+
+_WITH_OPTIONS = (Story.agent, Story.schedule, Story.migrate, Story.restart)
 
 
 def tell(scenario: str) -> str:
@@ -341,7 +368,7 @@ def tell(scenario: str) -> str:
             _happen(story, line[2:])
             story.settle()
             story.check()
-            told += [f"    {one}" for one in story.lines]
+            told += [f"    {one}" for one in story.lines if one.startswith(story.told_of)]
     return "\n".join(told) + "\n"
 
 
@@ -350,9 +377,7 @@ def _happen(story: Story, text: str) -> None:
         found = re.fullmatch(pattern, text)
         if found:
             words = [word for group in found.groups() for word in (group or "").split() if word != "nothing"]
-            options = dict(
-                word.split("=") for word in words if act in (Story.agent, Story.schedule) and "=" in word
-            )
+            options = dict(word.split("=") for word in words if act in _WITH_OPTIONS and "=" in word)
             act(story, *[word for word in words if word.partition("=")[0] not in options], **options)
             return
     raise ValueError(f"nothing like this can happen in a story: {text}")

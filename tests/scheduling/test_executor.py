@@ -8,13 +8,15 @@ import msgspec
 import pytest
 from rules_made import instance
 
+from config.bounds import LONGEST_RETRY_SECONDS
 from scheduling.actual import CONTAINER, ContainerReport
 from scheduling.commands import Batch, Command, Goal
 from scheduling.container import Metrics
 from scheduling.executor import (
     DEADLINE_SECONDS,
+    DOUBT_SECONDS,
     FIRST_RETRY_SECONDS,
-    LONGEST_RETRY_SECONDS,
+    REFUSED_SECONDS,
     Executor,
     Outcome,
     Request,
@@ -39,7 +41,10 @@ class Agent:
         self.executor.saw(seen, everything=everything, now=self.now)
 
     def requests(self) -> list[Request]:
-        return self.executor.requests(self.now)
+        due = self.executor.has_requests(self.now)
+        found = self.executor.requests(self.now)
+        assert due == bool(found)
+        return found
 
     def steps(self) -> list[tuple[str, str]]:
         return [(request.task, request.step.value) for request in self.requests()]
@@ -198,11 +203,12 @@ def test_a_request_that_nothing_proves_in_time_is_tried_again(agent: Agent, step
 
 
 def test_pauses_between_tries_double_up_to_a_limit_with_jitter_and_end_with_success(agent: Agent) -> None:
+    agent.says({"t-0": "created"})
     agent.command("run", "t-0")
     longest = FIRST_RETRY_SECONDS
     for _ in range(12):
-        assert agent.steps() == [("t-0", "put")]
-        agent.replies("t-0", Input.PUT, "refused", "500")
+        assert agent.steps() == [("t-0", "start")]
+        agent.replies("t-0", Input.START, "refused", "500")
         due = agent.waits(0.0)
         assert due is not None
         assert longest / 2 <= due - agent.now <= longest
@@ -210,9 +216,6 @@ def test_pauses_between_tries_double_up_to_a_limit_with_jitter_and_end_with_succ
         assert agent.steps() == [], "not earlier"
         agent.waits(due - agent.now)
         longest = min(LONGEST_RETRY_SECONDS, longest * 2)
-    agent.steps()
-    agent.replies("t-0", Input.PUT)
-    agent.says({"t-0": "created"})
     agent.steps()
     agent.says({"t-0": "running"})
     agent.replies("t-0", Input.START)
@@ -247,6 +250,92 @@ def test_a_failed_reply_after_the_proof_is_no_failure(agent: Agent) -> None:
     assert (agent.report("t-0").phase, agent.report("t-0").error) == (Phase.RUNNING, "")
     agent.command("stop", "t-0", generation=2)
     assert agent.steps() == [("t-0", "stop")], "and nothing waits because of it"
+
+
+def test_a_refused_put_that_was_done_is_found_and_removed(agent: Agent) -> None:
+    """Its refusal is no proof of absence: not before a full state that is young enough."""
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "refused", "500, but it is done")
+    agent.command("stop", "t-0", generation=2)
+    assert agent.report("t-0").phase is Phase.UNCLEAR
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "this may be older than the put"
+    agent.waits(REFUSED_SECONDS)
+    assert agent.executor.contradicted, "the full state is asked for"
+    agent.says({"t-0": "created"}, everything=True)
+    assert agent.steps() == [("t-0", "delete")]
+
+
+def test_a_refused_put_that_was_not_done_is_absent_once_the_full_state_says_so(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "refused", "500")
+    agent.command("stop", "t-0", generation=2)
+    agent.waits(REFUSED_SECONDS)
+    assert agent.report("t-0").phase is Phase.UNCLEAR
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.ABSENT
+
+
+def test_a_refusal_does_not_shorten_the_doubt_about_an_unanswered_put(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "unanswered", "timed out")
+    unanswered_at = agent.now
+    agent.waits(FIRST_RETRY_SECONDS)
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "refused", "500")
+    agent.command("stop", "t-0", generation=2)
+    agent.waits(REFUSED_SECONDS + 1)
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "the first may still arrive"
+    agent.waits(unanswered_at + DOUBT_SECONDS - agent.now)
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.ABSENT
+
+
+def test_of_several_unanswered_puts_the_arrival_of_one_says_nothing_of_the_others(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    for _ in range(2):
+        agent.steps()
+        agent.replies("t-0", Input.PUT, "unanswered", "connection reset")
+        agent.waits(FIRST_RETRY_SECONDS)
+    agent.command("stop", "t-0", generation=2)
+    agent.says({"t-0": "created"})
+    assert agent.steps() == [("t-0", "delete")]
+    agent.replies("t-0", Input.DELETE)
+    agent.says({"t-0": "deleted"})
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "the other may still arrive"
+    agent.waits(DOUBT_SECONDS)
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.ABSENT
+
+
+def test_the_only_unanswered_put_is_in_no_doubt_once_it_has_arrived(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "unanswered", "timed out")
+    agent.command("stop", "t-0", generation=2)
+    agent.says({"t-0": "created"})
+    agent.steps()
+    agent.replies("t-0", Input.DELETE)
+    agent.says({"t-0": "deleted"})
+    assert agent.report("t-0").phase is Phase.ABSENT
+
+
+def test_a_refused_stop_or_start_leaves_no_doubt(agent: Agent) -> None:
+    agent.says({"t-0": "created"})
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.START, "refused", "500")
+    agent.says({"t-0": "running"})
+    agent.command("stop", "t-0", generation=2)
+    agent.waits(1.0)
+    agent.steps()
+    agent.replies("t-0", Input.STOP, "refused", "500")
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.ABSENT
 
 
 def test_a_reply_for_a_container_that_is_not_there_frees_its_place() -> None:

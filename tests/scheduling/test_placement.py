@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rules_made import PROPERTY
 
+from config.bounds import MOST_REFUSALS_SHOWN
 from scheduling.placement import (
     ALGORITHMS,
     Algorithm,
@@ -24,7 +25,6 @@ from scheduling.placement import (
     refusal,
 )
 from scheduling.room import CPU_TOLERANCE, Need, Room
-from scheduling.waiting import MOST_REFUSALS_SHOWN
 
 PORTS, PATHS = st.sampled_from([80, 443, 8080]), st.sampled_from(["/a", "/b"])
 NEEDS = st.builds(

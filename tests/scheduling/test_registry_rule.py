@@ -6,20 +6,12 @@ import msgspec
 import pytest
 from rules_made import job_config
 
-from scheduling.desired import AGENT, JOB, Agent, Copy, Desired, Placement
+from scheduling.answer import Answer
+from scheduling.desired import AGENT, HISTORY, JOB, Agent, Copy, Desired, Placement
 from scheduling.job import JobConfig, JobKey
-from scheduling.registry import (
-    AgentSpec,
-    Answer,
-    DeleteJob,
-    Mutation,
-    PutJob,
-    ScheduleJob,
-    SyncAgents,
-    UnscheduleJob,
-    WritePlacement,
-    judge,
-)
+from scheduling.jobs import DeleteJob, ScheduleJob, UnscheduleJob
+from scheduling.migrating import PutJob
+from scheduling.registry import AgentSpec, Mutation, SyncAgents, WritePlacement, judge
 from scheduling.replica import Changes
 
 
@@ -106,7 +98,7 @@ def test_a_hash_that_belongs_to_another_config_is_refused(
 def test_a_job_is_unscheduled_by_its_hash(book: Book) -> None:
     book.ask(ScheduleJob(config=WEB))
     answer, changes = book.ask(UnscheduleJob(hash=NAME))
-    assert changes == {(JOB, NAME): None}
+    assert changes == {(JOB, NAME): None, (HISTORY, str(KEY)): None}
     assert answer.message == f"request to unschedule web ({NAME}) has been accepted"
     book.refuses(UnscheduleJob(hash=NAME), "not found", f"{NAME} not scheduled")
 
@@ -165,13 +157,6 @@ def test_rescaling_to_a_hash_that_another_job_has_is_refused(
     book.refuses(PutJob(config=scaled(WEB, 9)), "conflict", text)
 
 
-def test_putting_what_is_not_only_another_scale_is_refused(book: Book) -> None:
-    book.ask(PutJob(config=WEB))
-    text = f"{KEY} runs {NAME}; only its scale and policy can be changed. Unschedule it first"
-    book.refuses(PutJob(config=job_config(mem=1)), "conflict", text)
-    book.refuses(PutJob(config=msgspec.structs.replace(WEB, env={})), "conflict", text)
-
-
 def test_putting_a_job_of_two_versions_is_refused(book: Book) -> None:
     other = job_config(mem=65)
     book.ask(ScheduleJob(config=WEB))
@@ -185,7 +170,7 @@ def test_deleting_a_job_stops_all_its_versions(book: Book) -> None:
     book.ask(ScheduleJob(config=WEB))
     book.ask(ScheduleJob(config=other))
     answer, changes = book.ask(DeleteJob(key=KEY))
-    assert changes == {(JOB, NAME): None, (JOB, other.hash()): None}
+    assert changes == {(JOB, NAME): None, (JOB, other.hash()): None, (HISTORY, str(KEY)): None}
     assert answer.message == f"{KEY} ({NAME}, {other.hash()}) is being stopped"
     book.refuses(DeleteJob(key=KEY), "not found", f"{KEY} is not scheduled")
 
@@ -197,8 +182,9 @@ def test_a_job_is_changed_only_at_the_version_its_writer_has_seen(book: Book) ->
     book.refuses(
         PutJob(config=WEB, expected=0), failed, f"{KEY} is scheduled already, as {NAME} at version 1"
     )
-    book.refuses(PutJob(config=scaled(WEB, 3), expected=2), failed, f"{KEY} is at version 1, not 2")
-    book.refuses(DeleteJob(key=KEY, expected=2), failed, f"{KEY} is at version 1, not 2")
+    text = f"{KEY} is at version 1, not 2; it runs {NAME} now"
+    book.refuses(PutJob(config=scaled(WEB, 3), expected=2), failed, text)
+    book.refuses(DeleteJob(key=KEY, expected=2), failed, text)
     assert book.ask(PutJob(config=scaled(WEB, 3), expected=1))[0].accepted
     assert book.ask(DeleteJob(key=KEY, expected=2))[0].accepted
     nobody = JobKey("a", "b", "c")

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from rules_made import LONG_PROPERTY, report, status
 
+from config.bounds import ACKNOWLEDGE_SECONDS
 from scheduling.actual import AGENT, CONTAINER, METRICS, ActualReplica
 from scheduling.container import Metrics
 from scheduling.lifecycle import Phase
-from scheduling.replica import ACKNOWLEDGE_SECONDS, Changes, Key, Publisher, Replica, Update
+from scheduling.replica import Changes, Key, Publisher, Replica, Update
 
 A, B, C = ("job", "a"), ("job", "b"), ("agent", "c")
 

@@ -15,21 +15,14 @@ from rules_made import PROPERTY, agent, job_config, placement, report, resources
 from actors.discovery import FILE, STATIC
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER
-from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Copy, Desired, Job
+from scheduling.answer import Answer
+from scheduling.desired import AGENT, HISTORY, JOB, PLACEMENT, Agent, Copy, Desired, Job
+from scheduling.history import History, Past
 from scheduling.job import JobConfig, OnLost, decode_hook, encode_hook, task_id
+from scheduling.jobs import ScheduleJob, UnscheduleJob
+from scheduling.migrating import PutJob
 from scheduling.placement import algorithm
-from scheduling.registry import (
-    AgentSpec,
-    Answer,
-    Mutation,
-    PutJob,
-    RestoreSnapshot,
-    ScheduleJob,
-    SyncAgents,
-    UnscheduleJob,
-    WritePlacement,
-    judge,
-)
+from scheduling.registry import AgentSpec, Mutation, RestoreSnapshot, SyncAgents, WritePlacement, judge
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler
 from scheduling.snapshot import DISCOVERED, SavedAgent, SavedJob, Snapshot, compare, snapshot_problems, take
@@ -126,8 +119,15 @@ def test_the_jobs_are_those_of_the_snapshot_whatever_was_there_and_again_changes
     assert said(now.desired.jobs) == said(saved.desired.jobs)
     for prefix, job in now.desired.jobs.items():
         assert job is before[0].get(prefix) or job == Job(
-            prefix=prefix, hash=job.hash, config=job.config, version=now.version, adopt=True
+            prefix=prefix,
+            hash=job.hash,
+            config=job.config,
+            version=now.version,
+            adopt=True,
+            number=job.number,
         )
+        past = now.desired.history[str(job.config.key)].version(job.number)
+        assert past is not None and past.config == job.config
     assert {name: now.desired.agents[name] for name in before[1]} == before[1], "agents that are known stay"
     assert now.desired.placements == before[2]
     fresh = Desired()
@@ -144,6 +144,7 @@ def test_a_snapshot_is_the_same_after_it_was_written_and_read(book: Book) -> Non
     snapshot = book.save()
     body = msgspec.json.encode(snapshot, enc_hook=encode_hook)
     assert msgspec.json.decode(body, type=Snapshot, dec_hook=decode_hook) == snapshot
+    assert b"stopped" not in body, "snapshots without a job that is stopped are as they always were"
     assert snapshot_problems(snapshot) == []
 
 
@@ -156,7 +157,10 @@ def test_a_job_comes_back_to_be_adopted_under_its_old_prefix() -> None:
     answer, changes = empty.ask(restoring(saved.save()))
     config = scaled(WEB, 3)
     assert changes == {
-        (JOB, PREFIX): Job(prefix=PREFIX, hash=config.hash(), config=config, version=2, adopt=True)
+        (JOB, PREFIX): Job(prefix=PREFIX, hash=config.hash(), config=config, version=2, adopt=True),
+        (HISTORY, str(WEB.key)): History(current=1).with_version(
+            Past(number=1, hash=config.hash(), config=config)
+        ),
     }
     assert answer.message == "the jobs are those of the snapshot: 1 added, 0 changed, 0 removed, 0 as before"
 
@@ -168,7 +172,10 @@ def test_what_is_there_already_stays_untouched_and_what_is_not_in_it_goes() -> N
     book.ask(WritePlacement(task=task_id(PREFIX, 0), expected=0, copies=(Copy("a", "run"),)))
     book.ask(ScheduleJob(config=DB))
     answer, changes = book.ask(restoring(snapshot))
-    assert (answer.result, changes) == ("changed", {(JOB, DB.hash()): None})
+    assert (answer.result, changes) == (
+        "changed",
+        {(JOB, DB.hash()): None, (HISTORY, str(DB.key)): None},
+    )
     assert book.desired.jobs[PREFIX] is web
 
 
@@ -177,8 +184,9 @@ def test_scale_and_policy_go_back_in_place() -> None:
     snapshot = book.save()
     book.ask(PutJob(config=msgspec.structs.replace(scaled(WEB, 5), on_lost=OnLost())))
     answer, changes = book.ask(restoring(snapshot))
-    assert list(changes) == [(JOB, PREFIX)]
+    assert set(changes) == {(JOB, PREFIX), (HISTORY, str(WEB.key))}
     assert book.desired.jobs[PREFIX].config == WEB
+    assert book.desired.history[str(WEB.key)].current == 1, "it is the first version again, and no third one"
     assert "1 changed" in answer.message
 
 

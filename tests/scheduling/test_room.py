@@ -120,9 +120,10 @@ def test_use_is_the_fuller_of_memory_and_cores() -> None:
         ((), True),
         ((report("a", TASK, Phase.CREATING, instance=None),), True),
         ((of(TASK),), False),
-        ((report("a", TASK, Phase.ABSENT, goal="stop"),), False),
+        ((report("a", TASK, Phase.ABSENT, goal="stop", generation=1),), False),
+        ((report("a", TASK, Phase.ABSENT, goal="stop", generation=0),), True),
     ],
-    ids=["not heard of", "being created", "there", "absent"],
+    ids=["not heard of", "being created", "there", "absent", "absent before it was placed there"],
 )
 def test_a_copy_of_unknown_size_closes_the_agent(reported: tuple[ContainerReport, ...], closed: bool) -> None:
     """Its job is gone, and with it what the copy needs, unless the agent shows it."""

@@ -25,13 +25,17 @@ from rules_made import (
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, ContainerReport
 from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Intent
+from scheduling.durations import Duration
 from scheduling.job import task_id
+from scheduling.jobs import ScheduleJob, UnscheduleJob
 from scheduling.lifecycle import Phase
+from scheduling.migrating import Action, PutJob, RestartJob, SteerMigration
 from scheduling.placement import fits
-from scheduling.registry import Mutation, PutJob, ScheduleJob, UnscheduleJob, WritePlacement, judge
+from scheduling.registry import Mutation, WritePlacement, judge
 from scheduling.replica import Changes, Key
 from scheduling.room import Need, Room
 from scheduling.scheduler import Decisions, Scheduler
+from scheduling.update import STRATEGIES, Update
 
 WEB = version_of(job_config(scale=1))
 TASK = task_id(WEB.prefix, 0)
@@ -221,6 +225,23 @@ class Following(RuleBasedStateMachine):
         for job in list(self.book.jobs.values())[which : which + 1]:
             self.ask(PutJob(config=msgspec.structs.replace(job.config, scale=scale)))
 
+    @rule(which=st.integers(0, 5), mem=st.sampled_from([64, 100]), strategy=st.sampled_from(STRATEGIES))
+    def migrate(self, which: int, mem: int, strategy: str) -> None:
+        """To a config with the other size, or a restart. What runs counts as healthy at once: time stands."""
+        update = Update(strategy=strategy, min_healthy_time=Duration(0))
+        for job in list(self.book.jobs.values())[which : which + 1]:
+            resources = msgspec.structs.replace(job.config.resources, mem=mem)
+            config = msgspec.structs.replace(job.config, resources=resources)
+            same = config == job.config
+            self.ask(
+                RestartJob(key=config.key, update=update) if same else PutJob(config=config, update=update)
+            )
+
+    @rule(action=st.sampled_from(["pause", "resume", "abort", "promote"]))
+    def steer(self, action: Action) -> None:
+        for name in sorted(self.book.migrations):
+            self.ask(SteerMigration(id=name, action=action))
+
     @rule(which=st.integers(0, 5))
     def unschedule(self, which: int) -> None:
         for prefix in list(self.book.jobs)[which : which + 1]:
@@ -301,7 +322,8 @@ class Following(RuleBasedStateMachine):
     def no_work_means_that_there_is_none(self) -> None:
         back = any(agent.lost_since is not None for agent in self.book.agents.values())
         if not self.scheduler.has_work and not back:  # that a lost agent is back is seen at the next waking
-            assert told(self.desired, self.actual).decide(0.0).writes == ()
+            # Steps of migrations are looked for at each waking, too.
+            assert placed(told(self.desired, self.actual).decide(0.0)) == []
 
     def teardown(self) -> None:
         """Left alone it comes to rest, and then no agent is given more than it has."""

@@ -8,7 +8,8 @@ import pytest
 from rules_made import job_config
 
 from scheduling.durations import Duration
-from scheduling.job import Command, Grace, HealthCheck, JobConfig, Resources, Storage
+from scheduling.job import Command, Grace, HealthCheck, JobConfig, OnLost, Resources, Storage
+from scheduling.update import Update
 from scheduling.validation import Problem, container_problems, problems
 
 HTTP = HealthCheck(
@@ -31,6 +32,10 @@ def with_check(**changes: Any) -> JobConfig:
 
 def with_grace(startup: str = "1s", shutdown: str = "1s") -> JobConfig:
     return job_config(grace=Grace(startup=length(startup), shutdown=length(shutdown)))
+
+
+def with_update(**policy: Any) -> JobConfig:
+    return job_config(update=Update(**policy))
 
 
 def with_resources(mem: int = 1, cpu: float = 1.0, fd: int = 1) -> JobConfig:
@@ -59,6 +64,20 @@ RIGHT = {
     "unlimited tmp": job_config(storage=Storage(tmp={"/tmp": -1}, volumes={"/data": "/mnt/x y"})),
     "restart no": job_config(restart="no"),
     "restart always": job_config(restart="always"),
+    "the smallest update": with_update(
+        strategy="canary", max_parallel=1, floor=0, surge=0, canary=1, min_healthy_time=length("0s")
+    ),
+    "the largest update": with_update(
+        strategy="in_place",
+        max_parallel=1000,
+        floor=1000,
+        surge=1000,
+        canary=1000,
+        min_healthy_time=length("1h"),
+        progress_deadline=length("24h"),
+    ),
+    "dependencies": job_config(depends_on=["db", "ads/test/db", "_.-x"]),
+    "no dependency": job_config(depends_on=[]),
 }
 
 
@@ -125,6 +144,20 @@ WRONG: list[tuple[JobConfig, str, object, str]] = [
     (with_grace(shutdown="11s"), "grace.shutdown", "11s", "from 250ms to 10s"),
     (job_config(restart="never"), "restart", "never", "one of no, on-failure, always"),
     (job_config(restart=""), "restart", "", "one of no, on-failure, always"),
+    (with_update(strategy="Rolling"), "update.strategy", "Rolling", "one of rolling, blue_green, canary, in"),
+    (with_update(max_parallel=0), "update.max_parallel", 0, "from 1 to 1000"),
+    (with_update(max_parallel=1001), "update.max_parallel", 1001, "from 1 to 1000"),
+    (with_update(floor=-1), "update.floor", -1, "from 0 to 1000"),
+    (with_update(surge=-1), "update.surge", -1, "from 0 to 1000"),
+    (with_update(surge=1001), "update.surge", 1001, "from 0 to 1000"),
+    (with_update(canary=0), "update.canary", 0, "from 1 to 1000"),
+    (with_update(min_healthy_time=length("-1s")), "update.min_healthy_time", "-1s", "from 0s to 1h"),
+    (with_update(progress_deadline=length("0s")), "update.progress_deadline", "0s", "from 1s to 24h"),
+    (job_config(depends_on=["db", ""]), "depends_on[1]", "", 'a job, like "db", or product/environment/job'),
+    (job_config(depends_on=["test/db"]), "depends_on[0]", "test/db", "product/environment/job"),
+    (job_config(depends_on=["a//db"]), "depends_on[0]", "a//db", "product/environment/job"),
+    (job_config(depends_on=["x y"]), "depends_on[0]", "x y", "product/environment/job"),
+    (job_config(depends_on=["x"] * 33), "depends_on", "33 jobs", "at most 32"),
 ]
 
 
@@ -181,6 +214,23 @@ def test_problems_come_in_the_order_of_the_wire_format() -> None:
         "restart",
     ]
     assert container_problems(nothing_right) == problems(nothing_right)[1:]
+
+
+def test_policy_comes_last_and_agents_know_nothing_of_it() -> None:
+    config = job_config(
+        restart="never",
+        on_lost=OnLost(after=length("0s")),
+        update=Update(strategy="x", canary=0),
+        depends_on=["/"],
+    )
+    assert [problem.field for problem in problems(config)] == [
+        "restart",
+        "on_lost.after",
+        "update.strategy",
+        "update.canary",
+        "depends_on[0]",
+    ]
+    assert [problem.field for problem in container_problems(config)] == ["restart"]
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from simulation.mutations import MUTATIONS, Mutation
+from simulation.mutations import MUTATIONS
 from simulation.report import story
 from simulation.runs import run
 from simulation.shrink import shrink
+from simulation.switches import Mutation
 from simulation.world import Result
 
 # Minutes of virtual time each: a slow machine may need longer than the usual limit.

@@ -15,7 +15,7 @@ from simulation.world import Result
 ROOT = Path(__file__).parents[2]
 # Minutes of virtual time each: a slow machine may need longer than the usual limit.
 pytestmark = pytest.mark.timeout(600)
-SEEDS = 500
+SEEDS = 300
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,14 +41,14 @@ def wait_until(condition: Callable[[], T | None], what: str, timeout_seconds: fl
 
 
 class Program:
-    """One running program and what it has said on stderr."""
+    """One running program and what it has said on stderr. `within`: a command that becomes it."""
 
-    def __init__(self, arguments: list[str], directory: Path) -> None:
+    def __init__(self, arguments: list[str], directory: Path, within: Sequence[str] = ()) -> None:
         self.directory = directory
         self.lines: list[str] = []
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [*within, sys.executable, "-m", *arguments],
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -185,10 +185,10 @@ def job(name: str, scale: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], directory: Path) -> Iterator[Scheduler]:
+def running(arguments: list[str], directory: Path, within: Sequence[str] = ()) -> Iterator[Scheduler]:
     """A scheduler that is ready; afterwards it is ended, and nothing of it may be left."""
     directory.mkdir(exist_ok=True)
-    program = Scheduler(["actors.main", *arguments, "--listen", "127.0.0.1:0"], directory)
+    program = Scheduler(["actors.main", *arguments, "--listen", "127.0.0.1:0"], directory, within)
     try:
         yield program.ready()
     finally:

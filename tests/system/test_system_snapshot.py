@@ -99,3 +99,32 @@ def test_a_restored_job_is_not_placed_before_every_agent_has_answered(tmp_path: 
                 scheduler.wait_running("held", 1)
                 assert len(back.containers()) == 1
                 assert starts.read_text().split() == ["held"], "it ran all along"
+
+
+def test_a_registry_that_is_lost_while_the_rest_lives_on_is_obeyed_after_a_restore(tmp_path: Path) -> None:
+    """Its predecessor's versions were higher, and nobody waits for them; the agents are told to it again."""
+    starts, backup = tmp_path / "starts", tmp_path / "backup.json"
+    home = tmp_path / "scheduler"
+    with (
+        agent(tmp_path / "a") as host,
+        running(["serve", "--data", "data", "--agent", host.address], home) as scheduler,
+    ):
+        for name in ("first", "second", "kept"):
+            scheduler.schedule(job(name, 1, starts=starts))
+            scheduler.wait_running(name, 1)
+        assert _harpoonctl(scheduler, home, "snapshot", "save", str(backup)).returncode == 0
+        _forget(home)
+        scheduler.child("Registry").kill()
+        wait_until(lambda: scheduler.get("/api/v1/jobs").json()["jobs"] == [], "it knows no job any more")
+        wait_until(lambda: len(scheduler.get("/api/v1/agents").json()["agents"]) == 1, "but the agent again")
+        scheduler.schedule(job("later", 1, starts=starts))
+        scheduler.wait_running("later", 1)
+
+        _restored(scheduler, home, backup)
+
+        for name in ("first", "second", "kept"):
+            scheduler.wait_running(name, 1)
+        done = _harpoonctl(scheduler, home, "unschedule", "kept", "--wait", "--timeout", "20s")
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: len(host.containers()) == 2, "the agent without it")
+        assert sorted(starts.read_text().split()) == ["first", "kept", "later", "second"], "each once"

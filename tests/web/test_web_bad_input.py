@@ -10,7 +10,8 @@ import pytest
 from falcon.testing import Result, TestClient
 from web_cases import MIN, client_of, raw
 
-from scheduling.registry import Answer, Mutation
+from scheduling.answer import Answer
+from scheduling.registry import Mutation
 from web import limits
 from web.memory import InMemoryCluster
 

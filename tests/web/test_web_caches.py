@@ -14,8 +14,10 @@ from web_cases import config
 from scheduling.actual import AgentStatus, ContainerReport
 from scheduling.container import HostResources, Metrics
 from scheduling.desired import Copy, Job
+from scheduling.jobs import ScheduleJob, UnscheduleJob
 from scheduling.lifecycle import Phase
-from scheduling.registry import AgentSpec, PutJob, ScheduleJob, SyncAgents, UnscheduleJob
+from scheduling.migrating import PutJob
+from scheduling.registry import AgentSpec, SyncAgents
 from scheduling.waiting import Waiting
 from web.encoded import Encoded
 from web.events import Hub, Watch

@@ -8,7 +8,7 @@ import pytest
 from web_cases import MIN_HASH, cluster_with, config, running_cluster
 
 from scheduling.container import Metrics
-from scheduling.registry import DeleteJob, ScheduleJob
+from scheduling.jobs import DeleteJob, ScheduleJob
 from scheduling.waiting import Waiting
 from web import limits
 from web.cluster import ClusterState, OutcomeUnknownError, Stamp, TooManyWaitersError, UnavailableError
@@ -45,14 +45,16 @@ def test_waits_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def story() -> None:
         state = ClusterState()
-        waits = [asyncio.create_task(state.reached(1, 60)) for _ in range(2)]
+        waits = [asyncio.create_task(state.newer_than(0, 60)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(TooManyWaitersError):
-            await state.reached(1, 60)
+            await state.newer_than(0, 60)
+        assert not await state.reached(1, 0.001), "a change that was made is not refused for that"
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-        assert not await state.reached(1, 0.001)
+        assert not await state.newer_than(0, 0.001)
+        assert state.reads_waiting == 0
 
     asyncio.run(story())
 

@@ -12,7 +12,7 @@ import pytest
 from falcon.testing import ASGIConductor, StreamedResult
 from web_cases import MIN, MIN_HASH, client_of, config, running_cluster
 
-from scheduling.registry import DeleteJob, ScheduleJob
+from scheduling.jobs import DeleteJob, ScheduleJob
 from web import limits
 from web.app import create_app
 from web.encoded import Encoded

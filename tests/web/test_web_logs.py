@@ -13,7 +13,8 @@ import pytest
 from falcon.testing import ASGIConductor, Result
 from web_cases import MIN_HASH, client_of, config
 
-from scheduling.registry import AgentSpec, ScheduleJob
+from scheduling.jobs import ScheduleJob
+from scheduling.registry import AgentSpec
 from web import limits
 from web.app import create_app
 from web.memory import InMemoryCluster

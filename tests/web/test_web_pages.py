@@ -13,7 +13,7 @@ import pytest
 from falcon.testing import TestClient
 from web_cases import MIN, MIN_HASH, client_of, cluster_with, config, running_cluster
 
-from scheduling.registry import ScheduleJob
+from scheduling.jobs import ScheduleJob
 from scheduling.roster import ActorStatus
 from web.app import create_app
 from web.cluster import ClusterState
@@ -38,7 +38,15 @@ def test_a_worker_with_everything_is_ready() -> None:
         "ready": True,
         "why": [],
         "brake": None,
+        "brake_released": False,
         "actors": [{"name": "registry", "up": True, "restarts": 2, "since": 3.0}],
+        "supervision": [
+            {"kind": "actor", "restarts": 2, "waiting": 0, "next_seconds": None, "troubled": 0, "names": []},
+            *(
+                {"kind": kind, "restarts": 0, "waiting": 0, "next_seconds": None, "troubled": 0, "names": []}
+                for kind in ("flock", "state_machine")
+            ),
+        ],
         "version": cluster.state.version,
     }
 
@@ -55,6 +63,18 @@ def test_a_worker_says_why_it_is_not_ready() -> None:
     assert "can't be reached for" in reply.json["why"][1]
     assert "registry is being started anew" in reply.json["why"][2]
     assert client.simulate_get("/health/live").status_code == 200
+
+
+def test_an_actor_that_lives_but_cannot_do_its_work_is_a_reason_too() -> None:
+    cluster = running_cluster()
+    cluster.report_actor(msgspec.structs.replace(actor("registry"), trouble="database or disk is full"))
+    client = client_of(cluster)
+    reply = client.simulate_get("/health/ready")
+    assert (reply.status_code, reply.json["why"]) == (503, ["registry: database or disk is full"])
+    assert 'harpoon_actor_troubled{actor="registry"} 1' in client.simulate_get("/metrics").text
+    cluster.report_actor(actor("registry"))
+    assert client.simulate_get("/health/ready").status_code == 200
+    assert 'harpoon_actor_troubled{actor="registry"} 0' in client.simulate_get("/metrics").text
 
 
 def test_metrics_tell_of_the_cluster_and_of_the_requests() -> None:
@@ -74,6 +94,11 @@ def test_metrics_tell_of_the_cluster_and_of_the_requests() -> None:
         'harpoon_tasks{status="running"} 1',
         'harpoon_tasks{status="waiting"} 3',
         'harpoon_agents{link="connected"} 1',
+        "harpoon_brake 0",
+        "harpoon_agents_lost 0",
+        'harpoon_supervised_restarts_total{kind="actor"} 2',
+        'harpoon_supervised_waiting{kind="flock"} 0',
+        'harpoon_supervised_next_attempt_seconds{kind="state_machine"} 0.0',
         'harpoon_job_tasks{job="p/e/other",state="wanted"} 3',
         'harpoon_actor_up{actor="an \\"odd\\\\name"} 1',
         "harpoon_event_watchers 0",

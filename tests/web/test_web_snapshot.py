@@ -11,7 +11,11 @@ import pytest
 from falcon.testing import ASGIConductor, TestClient
 from web_cases import MIN_HASH, client_of, cluster_with, config, raw, running_cluster
 
-from scheduling.registry import Answer, Mutation, PutJob, ScheduleJob, UnscheduleJob
+from scheduling.answer import Answer
+from scheduling.jobs import ScheduleJob, UnscheduleJob
+from scheduling.leap import RESTORE_LEAP
+from scheduling.migrating import PutJob
+from scheduling.registry import Mutation
 from web import limits, v1_snapshot
 from web.app import create_app
 from web.memory import InMemoryCluster
@@ -78,7 +82,8 @@ def test_what_is_restored_somewhere_else_is_the_same() -> None:
     client = client_of(empty)
     reply = client.simulate_put(URL, body=saved.content)
     assert (reply.status_code, set(reply.json)) == (200, {"result", "message", "version"})
-    assert (reply.json["result"], reply.headers["etag"]) == ("changed", '"1"')
+    leapt = saved.json["version"] + RESTORE_LEAP
+    assert (reply.json["result"], reply.headers["etag"]) == ("changed", f'"{leapt}"')
     assert reply.json["version"] == int(reply.headers["x-harpoon-index"]) == empty.state.version
     before, after = saved.json, backup(client)
     for job in (*before["jobs"], *after["jobs"]):
@@ -86,7 +91,14 @@ def test_what_is_restored_somewhere_else_is_the_same() -> None:
     assert (after["jobs"], after["agents"]) == (before["jobs"], before["agents"])
     assert all(job.adopt for job in empty.state.desired.jobs.values())
     again = client.simulate_put(URL, body=saved.content)
-    assert (again.json["result"], again.json["version"]) == ("unchanged", 1)
+    assert (again.json["result"], again.json["version"]) == ("unchanged", leapt)
+
+
+def test_a_snapshot_of_a_version_that_none_can_have_is_refused() -> None:
+    body = backup(client_of(running_cluster())) | {"version": -1}
+    reply = client_of(cluster_with()).simulate_put(URL, json=body)
+    assert reply.status_code == 400
+    assert reply.json["errors"][0]["field"] == "version"
 
 
 def test_an_empty_snapshot_is_written_and_restored() -> None:

@@ -17,8 +17,8 @@ from scheduling.container import (
     Metrics,
     StateEvent,
 )
+from scheduling.jobs import ScheduleJob
 from scheduling.lifecycle import Phase
-from scheduling.registry import ScheduleJob
 from web.memory import InMemoryCluster
 
 NO_RESOURCES = (

@@ -9,8 +9,10 @@ import pytest
 from falcon.testing import ASGIConductor, TestClient
 from web_cases import MIN, MIN_HASH, client_of, cluster_with, config, raw, running_cluster
 
+from scheduling.answer import Answer
 from scheduling.job import JobKey
-from scheduling.registry import Answer, DeleteJob, Mutation, ScheduleJob
+from scheduling.jobs import DeleteJob, ScheduleJob
+from scheduling.registry import Mutation
 from scheduling.waiting import Refusal, Waiting
 from web import limits
 from web.app import create_app

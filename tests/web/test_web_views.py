@@ -12,8 +12,9 @@ from scheduling.actual import AgentStatus, ContainerReport
 from scheduling.container import ContainerInstance, ExitStatus, HostResources, ProcessState
 from scheduling.desired import Copy
 from scheduling.job import ContainerConfig
+from scheduling.jobs import DeleteJob, ScheduleJob
 from scheduling.lifecycle import Phase
-from scheduling.registry import DeleteJob, PutJob, ScheduleJob
+from scheduling.migrating import PutJob
 from web.memory import InMemoryCluster
 
 TASK = f"{MIN_HASH}-0"
@@ -204,7 +205,12 @@ def test_an_agent_is_shown_with_its_link() -> None:
         "error": "",
         "labels": {},
         "drained": False,
+        "connected": False,
+        "stale_since": None,
         "lost_since": None,
+        "declared_lost": False,
+        "braked_until": None,
+        "why": "its tasks wait for it, until it is back or has been away for longer than is tolerated",
         "leaving": False,
         "resources": None,
         "tasks": 0,

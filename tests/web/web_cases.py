@@ -8,7 +8,8 @@ from typing import Any
 from falcon.testing import TestClient
 
 from scheduling.job import JOB_CONFIG_DECODER, JobConfig
-from scheduling.registry import AgentSpec, ScheduleJob
+from scheduling.jobs import ScheduleJob
+from scheduling.registry import AgentSpec
 from web.app import create_app
 from web.memory import InMemoryCluster
 

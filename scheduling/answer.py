@@ -1,0 +1,28 @@
+"""What the registry answers to a mutation: the same few results, whoever asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Result = Literal["created", "changed", "unchanged", "invalid", "conflict", "not found", "precondition failed"]
+ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a mutation; `version` is the registry's at which it holds, `hash` the job's.
+
+    `migration`: the id of the migration that it began, or that is in its way.
+    """
+
+    result: Result
+    message: str
+    version: int = 0
+    hash: str = ""
+    migration: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether what was asked for is so now."""
+        return self.result in ACCEPTED

@@ -1,0 +1,79 @@
+"""The scheduler's part in migrations: sees how their tasks stand, and says which steps to write.
+
+Remembers since when tasks run and when each migration last went forward; a new scheduler begins to watch
+anew, so the time in which nobody watched makes nothing healthy and lets no deadline pass.
+"""
+
+from __future__ import annotations
+
+from scheduling.actual import Actual
+from scheduling.desired import Desired
+from scheduling.failures import Failures
+from scheduling.job import task_id
+from scheduling.migrating import StepMigration
+from scheduling.migration import Migration, Standing, advance
+from scheduling.standing import Health, failing, standing
+
+# What must change for a migration to have gone forward.
+_Mark = tuple[object, ...]
+
+
+class Migrator:
+    """Looks at the migrations under way. Times are seconds since 1970, given."""
+
+    def __init__(self) -> None:
+        self._health = Health()
+        self._progress: dict[str, tuple[_Mark, float]] = {}
+
+    def steps(self, desired: Desired, actual: Actual, failures: Failures, now: float) -> list[StepMigration]:
+        """The steps that are due."""
+        under_way = [desired.migrations[name] for name in sorted(set(desired.migrating.values()))]
+        self._forget_all_but(under_way, desired)
+        steps = []
+        for migration in under_way:
+            old = self._standing(migration, migration.old, desired, actual, now)
+            new = self._standing(migration, migration.new, desired, actual, now)
+            since = max(migration.begun_at, migration.tried_at)
+            ill = tuple(index for index in migration.new_wanted if index not in new.healthy)
+            failed = failing(migration.new, ill, desired, actual, failures, since)
+            new = Standing(
+                there=new.there, running=new.running, down=new.down, healthy=new.healthy, failed=failed
+            )
+            stepped = advance(migration, old, new, now, self._progress_at(migration, old, new, now))
+            if stepped is not None:
+                steps.append(StepMigration(migration=stepped, expected=migration.generation))
+        return steps
+
+    def _standing(
+        self, migration: Migration, prefix: str, desired: Desired, actual: Actual, now: float
+    ) -> Standing:
+        return standing(
+            prefix,
+            migration.wanted(prefix),
+            desired,
+            actual,
+            self._health,
+            min_healthy_seconds=migration.limits.min_healthy_seconds,
+            now=now,
+        )
+
+    def _progress_at(self, migration: Migration, old: Standing, new: Standing, now: float) -> float:
+        mark = (migration.generation, new.healthy, old.there, migration.paused)
+        seen = self._progress.get(migration.id)
+        if seen is None or seen[0] != mark:
+            seen = self._progress[migration.id] = (mark, now)
+        return seen[1]
+
+    def _forget_all_but(self, under_way: list[Migration], desired: Desired) -> None:
+        if len(self._progress) > len(under_way):
+            known = {migration.id for migration in under_way}
+            for name in [name for name in self._progress if name not in known]:
+                del self._progress[name]
+            prefixes = {prefix for row in under_way for prefix in (row.old, row.new)}
+            kept = {
+                task_id(prefix, index)
+                for prefix in prefixes
+                if prefix in desired.jobs
+                for index in range(desired.jobs[prefix].config.scale)
+            }
+            self._health.forget_all_but(kept)

@@ -1,0 +1,128 @@
+"""How the tasks of one version stand: which are there, proven to run, proven down, healthy, failed.
+
+A join of the desired and the actual state for whoever must not stop too many or start too many.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from config.bounds import MOST_FAILURES, MOST_RESTARTS
+from scheduling.actual import Actual, ContainerReport
+from scheduling.container import FAILED, FINISHED, ProcessState
+from scheduling.desired import Desired, Placement
+from scheduling.failures import Failures, how_it_ended
+from scheduling.job import task_id, task_index
+from scheduling.lifecycle import Phase
+from scheduling.lost import is_connected
+from scheduling.migration import Standing
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """One uninterrupted run of a task: where, in which life, and since when it is seen."""
+
+    agent: str
+    restarts: int
+    since: float
+
+
+class Health:
+    """Since when tasks run without a restart. Kept in memory: a new scheduler lets them prove it again."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Run] = {}
+
+    def ran_for(self, task: str, agent: str, process: ProcessState, now: float) -> float:
+        """For how many seconds a task that runs now has been seen running in this life."""
+        run = self._runs.get(task)
+        if run is None or (run.agent, run.restarts) != (agent, process.restarts):
+            run = self._runs[task] = _Run(agent, process.restarts, now)
+        return now - run.since
+
+    def forget(self, task: str) -> None:
+        """It does not run."""
+        self._runs.pop(task, None)
+
+    def forget_all_but(self, tasks: set[str]) -> None:
+        """Only these are still of interest."""
+        self._runs = {task: run for task, run in self._runs.items() if task in tasks}
+
+
+def standing(
+    prefix: str,
+    wanted: tuple[int, ...],
+    desired: Desired,
+    actual: Actual,
+    health: Health,
+    *,
+    min_healthy_seconds: float,
+    now: float,
+) -> Standing:
+    """How the tasks of a version stand, those `wanted` and those with a row. Failures are told apart."""
+    there, running, down, healthy = set(), set(), set(), set()
+    rows = {task_index(task): desired.placements[task] for task in desired.by_prefix.get(prefix, ())}
+    for index in {*rows, *wanted}:
+        task = task_id(prefix, index)
+        row = rows.get(index)
+        if row is not None and any(_may_be_there(desired, copy.agent) for copy in row.copies):
+            there.add(index)
+        report = _report(row, actual) if row is not None else None
+        agent = row.running if row is not None else None
+        if agent is None or not _may_be_there(desired, agent):
+            down.add(index)
+        elif not is_connected(actual, agent):
+            continue  # who knows
+        elif (
+            report is None
+            or report.phase is not Phase.RUNNING
+            or report.goal == "stop"
+            or (report.instance is not None and report.instance.process_state.restarting)
+        ):
+            down.add(index)
+        elif report.instance is not None:
+            running.add(index)
+            if health.ran_for(task, agent, report.instance.process_state, now) >= min_healthy_seconds:
+                healthy.add(index)
+            continue
+        health.forget(task)
+    return Standing(
+        there=frozenset(there),
+        running=frozenset(running),
+        down=frozenset(down),
+        healthy=frozenset(healthy),
+    )
+
+
+def failing(
+    prefix: str,
+    wanted: tuple[int, ...],
+    desired: Desired,
+    actual: Actual,
+    failures: Failures,
+    since: float,
+) -> dict[int, str]:
+    """Which of these tasks of a version, wanted and not healthy, can't run, and why, by what happened since
+    then."""
+    found = {}
+    for index in wanted:
+        task = task_id(prefix, index)
+        failure = failures.of(task)
+        row = desired.placements.get(task)
+        report = _report(row, actual) if row is not None else None
+        if failure is not None and failure.count >= MOST_FAILURES and failure.at >= since:
+            found[index] = f"{task} failed {failure.count} times, last on {failure.agent}: {failure.reason}"
+        elif report is not None and report.instance is not None and report.goal == "run":
+            process = report.instance.process_state
+            if process.restarts >= MOST_RESTARTS and report.instance.status not in (FINISHED, FAILED):
+                ended = how_it_ended(report.instance)
+                found[index] = f"{task} was restarted {process.restarts} times on {report.agent}: {ended}"
+    return found
+
+
+def _report(row: Placement, actual: Actual) -> ContainerReport | None:
+    return actual.report(row.running, row.task) if row.running is not None else None
+
+
+def _may_be_there(desired: Desired, name: str) -> bool:
+    agent = desired.agents.get(name)
+    return agent is not None and agent.lost_since is None

@@ -1,0 +1,131 @@
+"""How a job is brought from one version to another: its update policy, and the limits that follow from it.
+
+A policy says what its owner means ("rolling, two at a time"); the limits are numbers for two given
+scales. Policies whose numbers can't work are refused before anything is begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import msgspec
+
+from scheduling.canonical import GoStruct
+from scheduling.durations import Duration
+
+Strategy = Literal["rolling", "blue_green", "canary", "in_place"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+class Update(GoStruct, frozen=True, kw_only=True):
+    """The `update` policy of a job; policy, so changing it restarts nothing.
+
+    `max_parallel` tasks change at once. At least `floor` tasks run all the time (default: as many as the
+    smaller version has, where there is room for more than that, else `max_parallel` fewer). At most
+    `surge` tasks run beyond the larger version's scale (default: `max_parallel`; `in_place` has none,
+    `blue_green` all). A task counts as good once it has run for `min_healthy_time`. `canary` so many
+    tasks go first, and the rest follows when somebody promotes them, or by itself with `auto_promote`.
+    Without any progress for `progress_deadline` the migration has failed; then, with `auto_revert`, the
+    old version is brought back.
+    """
+
+    strategy: str = "rolling"
+    max_parallel: int = 1
+    floor: int | None = None
+    surge: int | None = None
+    canary: int = 1
+    auto_promote: bool = False
+    auto_revert: bool = True
+    min_healthy_time: Duration = Duration(5_000_000_000)
+    progress_deadline: Duration = Duration(300_000_000_000)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy in numbers for one migration. `canary` 0: none. Times are seconds."""
+
+    strategy: Strategy
+    max_parallel: int
+    floor: int
+    ceiling: int
+    canary: int = 0
+    auto_promote: bool = False
+    auto_revert: bool = True
+    min_healthy_seconds: float = 5.0
+    deadline_seconds: float = 300.0
+
+
+class UnworkableError(ValueError):
+    """A policy that can never bring one version to the other; the text says why and what would be right."""
+
+
+def limits(update: Update, old_scale: int, new_scale: int) -> Limits:
+    """What a policy means for these scales. Raises UnworkableError.
+
+    `update` has no problem that `validation.problems` would name.
+    """
+    smaller, larger = min(old_scale, new_scale), max(old_scale, new_scale)
+    surge = _surge(update, smaller, old_scale + new_scale - larger)
+    ceiling = larger + surge
+    floor = update.floor
+    if floor is None:
+        floor = smaller if ceiling > smaller and surge else max(0, smaller - update.max_parallel)
+    for why in _unworkable(update, floor, surge, smaller, ceiling):
+        raise UnworkableError(why)
+    return Limits(
+        strategy=_strategy(update.strategy),
+        max_parallel=update.max_parallel,
+        floor=floor,
+        ceiling=ceiling,
+        canary=min(update.canary, new_scale) if update.strategy == "canary" else 0,
+        auto_promote=update.auto_promote,
+        auto_revert=update.auto_revert,
+        min_healthy_seconds=update.min_healthy_time.seconds,
+        deadline_seconds=update.progress_deadline.seconds,
+    )
+
+
+def _surge(update: Update, smaller: int, everything: int) -> int:
+    if update.strategy == "blue_green":
+        return everything
+    if update.surge is not None:
+        return update.surge
+    if update.strategy == "in_place":
+        return 0
+    if update.floor is not None and update.floor < smaller:
+        return 0  # fewer may run, so nothing needs to run twice
+    return max(update.max_parallel, update.canary if update.strategy == "canary" else 0)
+
+
+def _unworkable(update: Update, floor: int, surge: int, smaller: int, ceiling: int) -> Iterator[str]:
+    if update.progress_deadline <= update.min_healthy_time:
+        yield (
+            f"update.progress_deadline is {update.progress_deadline}, but a task counts as good only after "
+            f"{update.min_healthy_time} (min_healthy_time); it must be longer"
+        )
+    if update.strategy == "in_place" and surge:
+        yield (
+            f"update.surge is {surge}; in_place stops a task before it starts the next, so it must be 0 "
+            f"(or choose rolling)"
+        )
+    if update.strategy == "blue_green" and update.surge is not None:
+        yield (
+            f"update.surge is {update.surge}; blue_green starts the whole new version beside the old, "
+            f"so leave it out (or choose rolling)"
+        )
+    if floor > smaller:
+        yield f"update.floor is {floor}, but one of the versions has just {smaller} tasks; at most that many"
+    if floor >= ceiling:
+        yield (
+            f"update.floor is {floor} and no more than {ceiling} tasks may run, so none could ever be "
+            f"replaced; lower floor to {ceiling - 1}, or allow a surge of 1"
+        )
+    if update.strategy == "canary" and update.surge is not None and update.surge < 1 and floor >= smaller:
+        yield f"update.surge is {update.surge}; the canaries run beside all others, so it must be 1 or more"
+
+
+def _strategy(name: str) -> Strategy:
+    for strategy in STRATEGIES:
+        if strategy == name:
+            return strategy
+    raise UnworkableError(f'update.strategy is "{name}"; it must be one of {", ".join(STRATEGIES)}')

@@ -1,0 +1,91 @@
+"""The nursery: who dies is made anew after growing pauses, and what is told of that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors import nursery as nursery_module
+from actors.nursery import Nursery
+from config.bounds import LONGEST_RESTART_SECONDS, RECOVERED_SECONDS
+
+KIND = "state_machine"
+
+
+class Parent:
+    """An actor that makes children that are only numbers."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def createActor(self, _kind: Any) -> int:  # noqa: N802 - Thespian's name
+        self.made += 1
+        return self.made
+
+    def wake_within(self, _seconds: float) -> None:
+        """Nobody sleeps here."""
+
+
+class Clock:
+    """Time as the nursery sees it: monotonic seconds, and a day later those since 1970."""
+
+    DAY = 86_400.0
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.DAY + self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(nursery_module, "time", clock)
+    return clock
+
+
+def test_one_that_never_died_is_not_told_of(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    nursery.make("n1")
+    status = nursery.status(KIND)
+    assert (status.kind, status.restarts, status.children) == (KIND, 0, ())
+
+
+def test_deaths_and_the_next_attempt_are_told(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    nursery.lost(nursery.make("n1"))
+    [child] = nursery.status(KIND).children
+    assert (child.name, child.deaths, child.next_at) == ("n1", 1, Clock.DAY + 100.1)
+    clock.now += 1.0
+    nursery.lost(nursery.make("n1"))
+    [child] = nursery.status(KIND).children
+    assert (child.deaths, child.next_at) == (2, Clock.DAY + 101.2)
+    nursery.make("n1")
+    [child] = nursery.status(KIND).children
+    assert (child.next_at, child.made_at) == (None, Clock.DAY + 101.0)
+    assert nursery.status(KIND).restarts == 2
+
+
+def test_the_pause_grows_no_further_than_its_bound(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    for _ in range(20):
+        nursery.lost(nursery.make("n1"))
+    [child] = nursery.status(KIND).children
+    assert child.next_at == Clock.DAY + clock.now + LONGEST_RESTART_SECONDS
+    nursery.make("n1")
+    clock.now += RECOVERED_SECONDS + 1.0
+    nursery.lost(nursery.address_of("n1"))
+    assert nursery.status(KIND).children[0].deaths == 1, "it had recovered"
+
+
+def test_restarts_are_counted_also_of_those_that_were_let_go(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    nursery.lost(nursery.make("n1"))
+    nursery.release("n1")
+    status = nursery.status(KIND)
+    assert (status.restarts, status.children) == (1, ())

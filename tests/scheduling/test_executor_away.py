@@ -1,0 +1,61 @@
+"""After an outage of its agent an executor asks for nothing that was commanded before it and is not done."""
+
+from __future__ import annotations
+
+import pytest
+from test_executor import Agent
+
+from scheduling.executor import DOUBT_SECONDS
+from scheduling.lifecycle import Input, Phase
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent()
+
+
+def test_what_is_not_there_any_more_waits_for_a_new_command(agent: Agent) -> None:
+    agent.brought_up("t-0")
+    agent.says({}, everything=True)
+    agent.executor.was_away()
+    assert agent.steps() == []
+    assert agent.news() == {"t-0"}
+    assert agent.reported["t-0"] is None, "as after a restart of the state machine"
+    agent.command("run", "t-0", generation=2)
+    assert agent.steps() == [("t-0", "put")]
+
+
+def test_what_was_not_started_waits_for_a_new_command(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT)
+    agent.says({"t-0": "created"}, everything=True)
+    agent.executor.was_away()
+    assert agent.steps() == []
+    assert (agent.report("t-0").goal, agent.report("t-0").generation) == ("", 0), "it is commanded anew"
+    agent.command("run", "t-0")
+    assert agent.steps() == [("t-0", "start")]
+
+
+def test_what_runs_and_what_is_to_be_stopped_goes_on(agent: Agent) -> None:
+    agent.brought_up("t-0")
+    agent.brought_up("t-1")
+    agent.command("stop", "t-1", generation=2)
+    agent.news()
+    agent.says({"t-0": "running", "t-1": "running"}, everything=True)
+    agent.executor.was_away()
+    assert agent.report("t-0").goal == "run"
+    assert agent.steps() == [("t-1", "stop")]
+
+
+def test_a_doubt_outlives_the_outage(agent: Agent) -> None:
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "unanswered", "timed out")
+    agent.says({}, everything=True)
+    agent.executor.was_away()
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "it may still arrive"
+    agent.waits(DOUBT_SECONDS)
+    agent.says({}, everything=True)
+    agent.news()
+    assert agent.reported["t-0"] is None

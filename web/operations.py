@@ -1,0 +1,289 @@
+"""The table of what the scheduler understands: every method at every path, for /openapi.json and /docs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from web.encoded import JSON
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name."""
+
+    method: str
+    path: str
+    text: str
+    status: int = 200
+    reply: str = ""
+    key: str = ""
+    body: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    media: str = JSON
+    errors: tuple[int, ...] = ()
+
+
+_WAIT = (
+    ("index", "Wait until the registry version is above this."),
+    ("wait", 'How long, like "30s"; at most 60s.'),
+)
+_WRITE = (("Idempotency-Key", "1 to 128 printable ASCII characters; makes repeating safe."),)
+_IF = (
+    ("If-Match", "The job's version as its ETag gave it, or *."),
+    ("If-None-Match", "*: there must be no such job yet."),
+)
+_JOB = "/api/v1/jobs/{product}/{environment}/{job}"
+_V0 = "as programs of 2014 speak it"
+
+_MIGRATION = "/api/v1/migrations/{name}"
+_IF_MIGRATION = (("If-Match", "The migration's version as its ETag gave it, or *."),)
+MIGRATION_OPERATIONS = (
+    Operation(
+        method="post",
+        path=_JOB + "/plan",
+        text="What a PUT of this config would do: fields, tasks, agents, and a token that approves it.",
+        reply="PlanView",
+        body="JobConfig",
+        errors=(400, 409, 413, 503),
+    ),
+    Operation(
+        method="get",
+        path=_JOB + "/history",
+        text="The versions it has had, the newest first.",
+        reply="PastView",
+        key="versions",
+        query=_WAIT,
+        errors=(404,),
+    ),
+    Operation(
+        method="post",
+        path=_JOB + "/revert",
+        text='Migrate it back to a version of its history: {"version": N, "update": {…}}, both optional.',
+        reply="ChangeReply",
+        headers=(*_WRITE, *_IF),
+        errors=(400, 404, 409, 412, 503),
+    ),
+    Operation(
+        method="post",
+        path=_JOB + "/restart",
+        text='Replace its tasks by new ones of the same config: {"update": {…}}, optional.',
+        reply="ChangeReply",
+        headers=(*_WRITE, *_IF),
+        errors=(400, 404, 409, 412, 503),
+    ),
+    Operation(
+        method="post",
+        path=_JOB + "/stop",
+        text="Stop its tasks without forgetting it.",
+        reply="ChangeReply",
+        headers=(*_WRITE, *_IF),
+        errors=(404, 409, 412, 503),
+    ),
+    Operation(
+        method="post",
+        path=_JOB + "/start",
+        text="Start the tasks of a stopped job again.",
+        reply="ChangeReply",
+        headers=(*_WRITE, *_IF),
+        errors=(404, 409, 412, 503),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/migrations",
+        text="The migrations under way, and the last ones that are over.",
+        reply="MigrationView",
+        key="migrations",
+        query=_WAIT,
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/migrations",
+        text="Begin one; `update` overrides the job's own policy. 200 when the job is there already.",
+        status=202,
+        reply="ChangeReply",
+        body="MigrateBody",
+        headers=(*_WRITE, *_IF),
+        errors=(400, 404, 409, 412, 413, 503),
+    ),
+    Operation(
+        method="get",
+        path=_MIGRATION,
+        text="How far one is. The ETag is its version.",
+        reply="MigrationView",
+        query=_WAIT,
+        errors=(404,),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"{_MIGRATION}/{action}",
+            text=text,
+            reply="ChangeReply",
+            headers=(*_WRITE, *_IF_MIGRATION),
+            errors=(404, 409, 412, 503),
+        )
+        for action, text in (
+            ("pause", "Take no further step until it is resumed."),
+            ("resume", "Go on; one that has failed tries again."),
+            ("abort", "Bring back the old version."),
+            ("promote", "The canaries are good: go on with the rest."),
+        )
+    ),
+    Operation(
+        method="post",
+        path="/api/v0/migrate",
+        text='Replace a version: {"old": HASH, "new": JobConfig, "update": {…}}.',
+        status=202,
+        body="MigrateBody",
+    ),
+    Operation(method="put", path="/api/v0/migrate", text="The same.", status=202, body="MigrateBody"),
+)
+
+OPERATIONS = (
+    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=_WAIT),
+    Operation(
+        method="get",
+        path=_JOB,
+        text="One job, with its tasks. The ETag is the job's version.",
+        reply="JobView",
+        query=_WAIT,
+        errors=(404,),
+    ),
+    Operation(
+        method="put",
+        path=_JOB,
+        text="Make this config the job's only version. Idempotent; 201 when it is new, 200 when only scale or"
+        " policy changed, 202 when a migration has begun.",
+        reply="ChangeReply",
+        body="JobConfig",
+        query=(("approve", "The token of a plan: do exactly what it says, or 412."),),
+        headers=(*_WRITE, *_IF),
+        errors=(400, 409, 412, 413, 503),
+    ),
+    Operation(
+        method="delete",
+        path=_JOB,
+        text="Stop all versions of a job.",
+        status=202,
+        reply="ChangeReply",
+        headers=(*_WRITE, *_IF),
+        errors=(404, 412, 503),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/tasks",
+        text="All tasks, or those that fit.",
+        reply="TaskView",
+        key="tasks",
+        query=(
+            ("job", "A job's key, its name, a hash or a task prefix."),
+            ("agent", "An agent's name."),
+            ("status", "A status of tasks."),
+            *_WAIT,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/tasks/{task}",
+        text="One task.",
+        reply="TaskView",
+        query=_WAIT,
+        errors=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/tasks/{task}/log",
+        text="A task's output: a JSON array of lines; followed, events whose data are such arrays.",
+        query=(("history", "How many lines back, 10 without."), ("follow", "true: and those to come.")),
+        errors=(400, 404, 502, 503, 504),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/agents",
+        text="All agents.",
+        reply="AgentView",
+        key="agents",
+        query=_WAIT,
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/agents/{name}",
+        text="One agent.",
+        reply="AgentView",
+        query=_WAIT,
+        errors=(404,),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/agents/{name}/lost",
+        text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "
+        "elsewhere. Idempotent; 409 while it is connected. When it answers again it is lost no longer.",
+        reply="ChangeReply",
+        headers=_WRITE,
+        errors=(404, 409, 503),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/brake",
+        text="Whether so many agents are away that none is declared lost, and until when.",
+        reply="BrakeView",
+        query=_WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/brake/release",
+        text="Release the brake until this outage is over: agents away for longer than is tolerated are "
+        "lost. Idempotent; 409 when it does not hold.",
+        reply="ChangeReply",
+        headers=_WRITE,
+        errors=(409, 503),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/events",
+        text="Server-sent events: snapshot, then job, task and agent, each with its shape, or with "
+        '"gone": true. Newest value per key.',
+        media="text/event-stream",
+        headers=(("Last-Event-ID", "Go on from this event, if it is still known."),),
+        errors=(503,),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/snapshot",
+        text="All jobs and agents, to keep as a backup. The ETag is the version of the registry.",
+        reply="Snapshot",
+        query=_WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="put",
+        path="/api/v1/snapshot",
+        text="Make the jobs exactly those of a snapshot. What runs already is adopted, not started again.",
+        reply="RestoreReply",
+        body="Snapshot",
+        headers=(*_WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
+        errors=(400, 409, 412, 413, 503),
+    ),
+    Operation(method="get", path="/api/v1/version", text="Which version of the scheduler this is."),
+    Operation(
+        method="put", path="/api/v0/schedule", text=f"Run a config, {_V0}.", status=202, body="JobConfig"
+    ),
+    Operation(method="post", path="/api/v0/schedule", text="The same.", status=202, body="JobConfig"),
+    Operation(
+        method="put", path="/api/v0/unschedule", text=f"Stop a config, {_V0}.", status=202, body="JobConfig"
+    ),
+    Operation(method="post", path="/api/v0/unschedule", text="The same.", status=202, body="JobConfig"),
+    Operation(method="put", path="/api/v0/unschedule/{name}", text=f"Stop a hash, {_V0}.", status=202),
+    Operation(method="get", path="/api/v0/registry", text=f"Every job config by its hash, {_V0}."),
+    Operation(method="get", path="/api/v0/proxy", text=f"Every agent's state by its endpoint, {_V0}."),
+    Operation(method="get", path="/health/live", text="200 while this worker answers at all."),
+    Operation(method="get", path="/health/ready", text="200 when it can do its work.", errors=(503,)),
+    Operation(
+        method="get", path="/metrics", text="Metrics for Prometheus.", media="text/plain; version=0.0.4"
+    ),
+    Operation(method="get", path="/openapi.json", text="This description."),
+    Operation(method="get", path="/docs", text="The same to read.", media="text/html"),
+    Operation(method="get", path="/", text="The dashboard.", media="text/html"),
+    *MIGRATION_OPERATIONS,
+)
