@@ -65,7 +65,9 @@ class MemoryStore:
         """What this request was answered, if it is known."""
         return self.disk.answers.get(request_id)
 
-    def commit(self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, tuple[str, Answer]]]) -> None:
+    def commit(
+        self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, tuple[str, Answer]]]
+    ) -> None:
         """Write all of it durably, or nothing. Raises StoreError."""
         self.disk.commit(version, changes, dict(answers))
 
