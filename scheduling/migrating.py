@@ -37,7 +37,7 @@ class PutJob(msgspec.Struct, frozen=True, kw_only=True):
 
     Another config than the present one begins a migration, by the job's own policy or by `update`.
     `old`: the version to be replaced, by hash or prefix, where the job must be there already. `planned`:
-    where an approved plan puts its tasks, see `Job`.
+    where an approved plan puts its tasks, see `Job`; `approved`: the token of that plan.
     """
 
     config: JobConfig
@@ -45,6 +45,7 @@ class PutJob(msgspec.Struct, frozen=True, kw_only=True):
     update: Update | None = None
     old: str = ""
     planned: dict[str, str] = {}
+    approved: str = ""
 
 
 class RevertJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,8 +310,10 @@ def _abort(migration: Migration, now: float) -> Migration:
 
 
 def _promote(migration: Migration, now: float) -> Migration:
-    if migration.promoted:
+    if migration.promoted and migration.state in (State.RUNNING, State.DONE):
         return migration
+    if migration.over or migration.state is State.REVERTING:
+        raise ValueError(f"{migration.id} is {_doing(migration)}; there is nothing to promote")
     if not migration.awaits_promotion:
         raise ValueError(
             f"{migration.id} is {_doing(migration)}, {migration.limits.strategy}; only canaries are promoted"

@@ -137,7 +137,12 @@ def version_after(at: int, mutations: Iterable[Mutation]) -> int:
 
 
 def fingerprint(mutation: Mutation) -> str:
-    """What a mutation asks for, in short: a request id stands for one, and may not be used for another."""
+    """What a mutation asks for, in short: a request id stands for one, and may not be used for another.
+
+    Of an approved plan the token is what was asked for: what follows from it is another, once it was done.
+    """
+    if isinstance(mutation, PutJob) and mutation.approved:
+        mutation = msgspec.structs.replace(mutation, expected=None, planned={})
     content = msgspec.json.encode(mutation, enc_hook=encode_hook, order="sorted")
     return hashlib.sha256(type(mutation).__name__.encode() + content).hexdigest()[:FINGERPRINT_DIGITS]
 

@@ -40,8 +40,8 @@ class Rehearsal:
     ) -> None:
         self._key = key
         # The same lots each time: a plan that is asked for again is the same plan.
-        self._scheduler = Scheduler(algorithm, Random(0))  # noqa: S311 - placement, not secrets
-        self._scheduler.desired, self._scheduler.actual = desired.copy(), actual.copy()
+        rng = Random(0)  # noqa: S311 - placement, not secrets
+        self._scheduler = Scheduler(algorithm, rng, desired=desired.copy(), actual=actual.copy())
         self._version = version
         self._now = now
         self._prefixes = {job.prefix for job in desired.versions(key)}

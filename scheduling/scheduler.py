@@ -16,13 +16,13 @@ import msgspec
 
 from scheduling import reasons
 from scheduling.actual import AGENT as ACTUAL_AGENT
-from scheduling.actual import CONTAINER, Actual, ContainerReport
+from scheduling.actual import CONTAINER, Actual
 from scheduling.container import totals
+from scheduling.copies import Copies
 from scheduling.dependencies import unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Job, Placement
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
-from scheduling.lifecycle import Phase
 from scheduling.lost import Brake, LostWatch, ended_release, is_connected, returned
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
@@ -50,10 +50,17 @@ class Scheduler:
     """Keeps track of what a change touches, and decides about it. Feed it changes, then ask `decide`."""
 
     def __init__(
-        self, algorithm: Algorithm, rng: Random, lost_after_seconds: float = LOST_AFTER_SECONDS
+        self,
+        algorithm: Algorithm,
+        rng: Random,
+        lost_after_seconds: float = LOST_AFTER_SECONDS,
+        *,
+        desired: Desired | None = None,
+        actual: Actual | None = None,
     ) -> None:
-        self.desired = Desired()
-        self.actual = Actual()
+        self.desired = desired or Desired()
+        self.actual = actual or Actual()
+        self._copies = Copies(self.desired, self.actual)
         self._algorithm = algorithm
         self._rng = rng
         self._rooms: dict[str, Room] = {}
@@ -165,21 +172,21 @@ class Scheduler:
             return self._judge_placed(placement, wanted=wanted, now=now)
         if job is None or not 0 <= task_index(task) < job.config.scale:
             return None
-        adopted = self._adoptable(task)
+        adopted = self._copies.adoptable(task)
         if not wanted:
             # Its job is kept and stopped, or not yet begun: what runs of it is ours, and is stopped.
             stops = tuple(Copy(copy.agent, "stop") for copy in adopted)
             return WritePlacement(task=task, expected=0, copies=stops) if stops else None
         # A copy on an agent that has not answered may be the better one to keep.
-        if adopted and not self._unknown_holders(job):
+        if adopted and not self._copies.unknown_holders(job):
             return WritePlacement(task=task, expected=0, copies=adopted)
         self._unplaced.setdefault(job.prefix, set()).add(task)
         return None
 
     def _judge_placed(self, placement: Placement, *, wanted: bool, now: float) -> WritePlacement | None:
-        copies = tuple(copy for copy in placement.copies if not self._is_gone(placement, copy))
+        copies = tuple(copy for copy in placement.copies if not self._copies.is_gone(placement, copy))
         if wanted:
-            copies = self._back_to_returned(placement, copies) + self._strays(placement)
+            copies = self._copies.back_to_returned(placement, copies) + self._copies.strays(placement)
             copies = self._without_given_up(placement, copies, now)
             if self._needs_another_place(placement.task, copies, now):
                 self._unplaced.setdefault(task_prefix(placement.task), set()).add(placement.task)
@@ -188,34 +195,6 @@ class Scheduler:
         if copies == placement.copies:
             return None
         return WritePlacement(task=placement.task, expected=placement.generation, copies=copies)
-
-    def _is_gone(self, placement: Placement, copy: Copy) -> bool:
-        """Whether a copy can leave: proven absent, or on a lost agent that was removed by its operator."""
-        agent = self.desired.agents.get(copy.agent)
-        given_up = agent is None or (agent.lost_since is not None and not agent.sources)
-        return given_up or self._proven_absent(placement, copy)
-
-    def _back_to_returned(self, placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
-        """A lost agent is back and its copy runs, while the replacement does not yet: it stays after all."""
-        running = next((copy.agent for copy in copies if copy.intent == "run"), None)
-        if running is None or self._runs(running, placement.task):
-            return copies
-        back = [
-            copy.agent
-            for copy in copies
-            if copy.intent == "stop"
-            and (agent := self.desired.agents.get(copy.agent)) is not None
-            and agent.lost_since is not None
-            and is_connected(self.actual, copy.agent)
-            and self._runs(copy.agent, placement.task)
-        ]
-        if not back:
-            return copies
-        return tuple(Copy(copy.agent, "run" if copy.agent == back[0] else "stop") for copy in copies)
-
-    def _runs(self, agent: str, task: str) -> bool:
-        report = self.actual.report(agent, task)
-        return report is not None and report.phase is Phase.RUNNING
 
     def _without_given_up(
         self, placement: Placement, copies: tuple[Copy, ...], now: float
@@ -240,42 +219,6 @@ class Scheduler:
             for agent in agents
         )
 
-    def _strays(self, placement: Placement) -> tuple[Copy, ...]:
-        """Copies of a placed task where it has no placement (an old disk, a late answer): to be stopped."""
-        placed = {copy.agent for copy in placement.copies}
-        return tuple(
-            Copy(name, "stop")
-            for name in sorted(self.actual.by_task.get(placement.task, ()))
-            if name not in placed and name in self.desired.agents and self._is_there(name, placement.task)
-        )
-
-    def _is_there(self, agent: str, task: str) -> bool:
-        report = self.actual.report(agent, task)
-        return report is not None and report.phase not in (Phase.ABSENT, Phase.DELETING)
-
-    def _proven_absent(self, placement: Placement, copy: Copy) -> bool:
-        """A copy to be stopped is gone when its state machine says so for this very generation."""
-        report = self.actual.report(copy.agent, placement.task)
-        return (
-            copy.intent == "stop"
-            and report is not None
-            and report.proves_absence(placement.generation)
-            and self.actual.answered(copy.agent)
-        )
-
-    def _adoptable(self, task: str) -> tuple[Copy, ...]:
-        """Copies of a wanted task that are there without a placement: one is kept, others are stopped."""
-        there = [
-            report
-            for name in sorted(self.actual.by_task.get(task, ()))
-            if name in self.desired.agents
-            and self._is_there(name, task)
-            and (report := self.actual.report(name, task)) is not None
-            and report.goal != "stop"  # it is on its way out, and may be gone before this is written
-        ]
-        best = min(there, key=_worth, default=None)
-        return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)
-
     def _place(
         self, prefix: str, writes: list[Write], changed: dict[str, Waiting | None], now: float
     ) -> None:
@@ -284,7 +227,7 @@ class Scheduler:
         tasks = sorted(self._unplaced.get(prefix, ()), key=task_index)
         waiting = None
         if job is not None and tasks:
-            unknown = self._unknown_holders(job)
+            unknown = self._copies.unknown_holders(job)
             pausing = [task for task in tasks if self._failures.pauses(task, now)]
             blocked = list(unmet(job, self.desired, self.actual))
             ready = [] if unknown or blocked else [task for task in tasks if task not in pausing]
@@ -341,22 +284,6 @@ class Scheduler:
             copies=(*old, Copy(room.agent, "run")),
         )
 
-    def _unknown_holders(self, job: Job) -> list[str]:
-        """Agents that have not answered and might hold a task of this job: nothing is placed meanwhile."""
-        suspects: Iterable[str] = self.desired.agents
-        if not job.adopt:
-            suspects = {
-                copy.agent
-                for index in range(job.config.scale)
-                if (placement := self.desired.placements.get(task_id(job.prefix, index))) is not None
-                for copy in placement.copies
-            }
-        return sorted(name for name in suspects if self._might_hold(name))
-
-    def _might_hold(self, name: str) -> bool:
-        agent = self.desired.agents.get(name)
-        return agent is not None and agent.lost_since is None and not self.actual.answered(name)
-
     def _all_rooms(self) -> list[Room]:
         for name, agent in self.desired.agents.items():
             if name not in self._rooms:
@@ -403,10 +330,3 @@ def _matters(status: Any) -> tuple[Any, ...]:
     """The part of an agent's status that placements depend on; its reservations are not."""
     has = totals(status.resources) if status.resources is not None else None
     return status.link, status.answered, status.error, has
-
-
-def _worth(report: ContainerReport) -> tuple[int, str]:
-    """Which of several copies to keep: the one that runs, then the one nearest to it."""
-    order = (Phase.RUNNING, Phase.STARTING, Phase.CREATED, Phase.CREATING)
-    rank = order.index(report.phase) if report.phase in order else len(order)
-    return rank, report.agent

@@ -45,10 +45,7 @@ def _dropped(desired: Desired, changes: Changes, prefix: str) -> Iterator[str]:
     old = desired.jobs.get(prefix)
     if old is not None and old.adopt:
         kept = set(_indices(desired, changes, prefix))
-        # Of a stopped one that goes, agents that came since may have tasks that nobody has seen.
-        goes = changes.get((JOB, prefix), old) is None
-        before = range(old.config.scale) if old.stopped and goes else desired.indices(old)
-        yield from (task_id(prefix, index) for index in before if index not in kept)
+        yield from (task_id(prefix, index) for index in desired.indices(old) if index not in kept)
 
 
 def _indices(desired: Desired, changes: Changes, prefix: str) -> Iterable[int]:

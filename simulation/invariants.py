@@ -50,8 +50,7 @@ def healthy_is_not_stopped(facts: Facts, agent: str, task: str) -> Violation | N
     container = facts.agents[agent].containers.get(task)
     copy = facts.copy(task, agent)
     wanted = facts.job_of(task) is not None and copy is not None and copy.intent == "run"
-    # What comes back from an old disk may be found before its state machine hears that it is wanted again.
-    if wanted and container is not None and container.status == RUNNING and not container.revived:
+    if wanted and container is not None and container.status == RUNNING:
         return Violation("healthy is not stopped", f"{task} is stopped on {agent}", (task, agent))
     return None
 

@@ -14,6 +14,7 @@ from scheduling import executor, registry, scheduler
 from scheduling.actual import Actual, ActualReplica, ContainerReport
 from scheduling.answer import Answer
 from scheduling.commands import Command
+from scheduling.copies import Copies
 from scheduling.desired import Agent, Copy, Desired, Placement
 from scheduling.executor import Executor
 from scheduling.lifecycle import Phase
@@ -57,7 +58,7 @@ def _hear_anybody(self: HarpoonActor, message: Broadcast, sender: Any) -> None:
     _REAL_HEAR(self, message, sender)
 
 
-def _absent_for_any_generation(self: scheduler.Scheduler, placement: Placement, copy: Copy) -> bool:
+def _absent_for_any_generation(self: Copies, placement: Placement, copy: Copy) -> bool:
     report = self.actual.report(copy.agent, placement.task)
     return (
         copy.intent == "stop"
@@ -134,7 +135,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="the proof of absence names its generation",
-        patches=((scheduler.Scheduler, "_proven_absent", _absent_for_any_generation),),
+        patches=((Copies, "proven_absent", _absent_for_any_generation),),
         profile=aimed("500", "artifacts", "scheduler hangs", requests=(15, 30)),
     ),
     Mutation(
@@ -150,7 +151,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="an imported job that goes early is stopped",
         patches=((registry, "unheard", lambda _desired, _changes, _version: {}),),
-        profile=aimed("network", "agent hangs", "crashes", "state machine", requests=(15, 30)),
+        profile=aimed("network is cut", "agent hangs", requests=(40, 60), imported=(3, 3, 3, 3)),
     ),
     Mutation(
         name="what was forgotten and comes back is removed",
@@ -164,7 +165,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="nothing is placed while a holder is unknown",
-        patches=((scheduler.Scheduler, "_unknown_holders", lambda _self, _job: []),),
+        patches=((Copies, "unknown_holders", lambda _self, _job: []),),
     ),
     Mutation(
         name="what is known of a silent agent is kept",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scheduling import scheduler
+from scheduling.copies import Copies
 from scheduling.desired import Copy, Placement
 from scheduling.executor import Executor
 from scheduling.failures import Failures
@@ -20,7 +21,7 @@ _AWAY = ("network is cut", "agent hangs", "never comes back", "is away until it 
 
 
 def _copies_as_they_are(
-    _self: Scheduler, _placement: Placement, copies: tuple[Copy, ...]
+    _self: Copies, _placement: Placement, copies: tuple[Copy, ...]
 ) -> tuple[Copy, ...]:
     return copies
 
@@ -42,7 +43,7 @@ def _chosen_wherever_it_failed(self: Scheduler, *arguments: Any) -> dict[str, Ro
         self._failures = failures
 
 
-def _stopped_is_gone(_self: Scheduler, _placement: Placement, copy: Copy) -> bool:
+def _stopped_is_gone(_self: Copies, _placement: Placement, copy: Copy) -> bool:
     return copy.intent == "stop"
 
 
@@ -81,14 +82,14 @@ LOST_MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="the returned copy stays while its replacement does not run",
-        patches=((Scheduler, "_back_to_returned", _copies_as_they_are),),
+        patches=((Copies, "back_to_returned", _copies_as_they_are),),
         profile=aimed(*_AWAY, "agent is slow", lost_after=(5.0,)),
     ),
     Mutation(
         name="a copy that was replaced is stopped when its agent is back",
         patches=(
             (Scheduler, "_placed", _placed_and_the_old_ones_forgotten),
-            (Scheduler, "_strays", lambda *_: ()),
+            (Copies, "strays", lambda *_: ()),
         ),
         profile=aimed(*_AWAY, lost_after=(5.0,)),
     ),
@@ -104,7 +105,7 @@ LOST_MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="a copy leaves on proof of absence",
-        patches=((Scheduler, "_proven_absent", _stopped_is_gone),),
+        patches=((Copies, "proven_absent", _stopped_is_gone),),
     ),
     Mutation(
         name="a task that its agent gave up is placed again",
@@ -123,7 +124,7 @@ LOST_MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="what runs without a placement is adopted",
-        patches=((Scheduler, "_adoptable", lambda *_: ()),),
+        patches=((Copies, "adoptable", lambda *_: ()),),
     ),
     Mutation(
         name="an unanswered request is repeated with its id",

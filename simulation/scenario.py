@@ -58,6 +58,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, float] = {}
     lasts: dict[str, tuple[float, float]] = {}
     reuse_ports: float = 0.05
+    # How many tasks the imported job has, one of these.
+    imported: tuple[int, ...] = (0, 0, 1, 3)
     # How long agents may be away before they are lost, one of these.
     lost_after: tuple[float, ...] = (60.0, 15.0)
 
@@ -166,7 +168,7 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
         flock_size=rng.choice((1, 2, 2, 50)),
         algorithm=rng.choice(("random_fit", "least_used")),
         reuse_ports=rng.random() < profile.reuse_ports,
-        imported=rng.choice((0, 0, 1, 3)),
+        imported=rng.choice(profile.imported),
         chaos_seconds=profile.chaos_seconds,
         lost_after_seconds=rng.choice(profile.lost_after),
     )

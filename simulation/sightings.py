@@ -76,7 +76,7 @@ class Sightings:
         rule = actor.performer.rule
         for prefix in rule._unplaced:
             job = rule.desired.jobs.get(prefix)
-            if job is not None and not job.adopt and rule._unknown_holders(job):
+            if job is not None and not job.adopt and rule._copies.unknown_holders(job):
                 self._once(actor, _LATE, prefix)
         for key, why in actor.performer.publisher.state.items():
             if getattr(why, "refusals", ()):

@@ -45,14 +45,15 @@ async def read_migrate(req: falcon.asgi.Request, *, strict: bool) -> Asked:
     return Asked(old=old, new=config, update=read_update(raw.get("update"), new.get("update")))
 
 
-async def read_override(req: falcon.asgi.Request, *fields: str) -> tuple[dict[str, Any], Update | None]:
+async def read_override(req: falcon.asgi.Request, *fields: str) -> dict[str, Any]:
     """A body that may be empty: these fields and `update`. Raises HttpProblem naming what is wrong."""
     body = await read_body(req)
     raw = parse_object(body, strict=True) if body.strip() else {}
     unknown = [name for name in raw if name not in (*fields, "update")]
     if unknown:
         raise invalid([unknown_problem(raw, name) for name in unknown])
-    return raw, read_update(raw.get("update"), None)
+    read_update(raw.get("update"), None)
+    return raw
 
 
 def read_update(override: Any, policy: Any) -> Update | None:

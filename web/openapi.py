@@ -70,15 +70,18 @@ def _schemas() -> dict[str, Any]:
     # The config travels as bytes that are encoded already; a single job comes with its tasks.
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
     schemas["PastView"]["properties"]["config"] = _reference("JobConfig")
+    update = {"update": _schema(inspect.type_info(Update))}
     schemas["MigrateBody"] = {
         "type": "object",
         "required": ["old", "new"],
         "properties": {
             "old": {"type": "string", "description": "The hash of the version that is replaced."},
             "new": _reference("JobConfig"),
-            "update": _schema(inspect.type_info(Update)),
+            **update,
         },
     }
+    schemas["RestartBody"] = {"type": "object", "properties": update}
+    schemas["RevertBody"] = {"type": "object", "properties": {"version": {"type": "integer"}, **update}}
     schemas["JobView"]["properties"]["tasks"] = {"type": "array", "items": _reference("TaskView")}
     return schemas
 
@@ -133,7 +136,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body:
         described["requestBody"] = {
-            "required": True,
+            "required": not operation.bodiless,
             "content": {JSON: {"schema": _reference(operation.body)}},
         }
     return described

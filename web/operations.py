@@ -8,7 +8,10 @@ from web.encoded import JSON
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name."""
+    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name.
+
+    `bodiless`: the body may be left out.
+    """
 
     method: str
     path: str
@@ -17,6 +20,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     reply: str = ""
     key: str = ""
     body: str = ""
+    bodiless: bool = False
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     media: str = JSON
@@ -60,6 +64,8 @@ MIGRATION_OPERATIONS = (
         path=_JOB + "/revert",
         text='Migrate it back to a version of its history: {"version": N, "update": {…}}, both optional.',
         reply="ChangeReply",
+        body="RevertBody",
+        bodiless=True,
         headers=(*_WRITE, *_IF),
         errors=(400, 404, 409, 412, 503),
     ),
@@ -68,6 +74,8 @@ MIGRATION_OPERATIONS = (
         path=_JOB + "/restart",
         text='Replace its tasks by new ones of the same config: {"update": {…}}, optional.',
         reply="ChangeReply",
+        body="RestartBody",
+        bodiless=True,
         headers=(*_WRITE, *_IF),
         errors=(400, 404, 409, 412, 503),
     ),

@@ -20,7 +20,7 @@ from web.job_requests import JOBS, job_version, missing, read_job
 from web.pages import send_page
 from web.problems import STATUSES, HttpProblem, invalid
 from web.replies import send_answer
-from web.requests_in import expected_version, request_id, settle
+from web.requests_in import REQUEST_ID, expected_version, request_id, settle
 from web.v1_plan import Planner
 
 
@@ -78,7 +78,8 @@ class OneJob:
         mutation = PutJob(config=config, expected=expected)
         token = req.get_param("approve")
         if token is not None:
-            mutation = await self._planner.approved(config, token, expected)
+            given = name if req.get_header(REQUEST_ID) is not None else ""
+            mutation = await self._planner.approved(config, token, expected, given)
         answer = await self._cluster.submit(mutation, name)
         self._reply(resp, answer, key, 202 if answer.migration else STATUSES[answer.result])
         if answer.result == "created":

@@ -21,6 +21,8 @@ from web.shapes import FieldChangeView, LimitsView, PlanView, TaskPlanView
 from web.views import waiting_view
 
 _TOKEN_PARTS = 2
+# No job is ever at this version.
+_NEVER = -1
 
 
 class Planner:
@@ -46,8 +48,13 @@ class Planner:
         finally:
             self._planning -= 1
 
-    async def approved(self, config: JobConfig, token: str, expected: int | None) -> PutJob:
-        """The PutJob that does what the plan with this token says. Raises 412 when it would do otherwise."""
+    async def approved(self, config: JobConfig, token: str, expected: int | None, name: str) -> PutJob:
+        """The PutJob that does what the plan with this token says. Raises 412 when it would do otherwise.
+
+        `name`: the id that the client gave its request, "" for none. It may have been done already, and
+        only its answer lost. So the registry is asked, under that id, for what can never be: it refuses,
+        or gives the answer that it gave before.
+        """
         parts = token.split("-")
         if len(parts) != _TOKEN_PARTS or not (
             parts[0].isascii() and parts[0].isdigit() and len(parts[0]) < 19
@@ -57,12 +64,15 @@ class Planner:
                 400, f"approve is {shown!r}; it must be the token of a plan, like 42-0123456789abcdef"
             )
         now = await self.plan(PutJob(config=config, expected=expected))
-        if now.token.partition("-")[2] != parts[1]:
-            desired = self._cluster.state.desired
-            moved = list(islice(moved_since(desired, config.key, int(parts[0])), limits.MOST_PROBLEMS))
-            why = "; ".join(moved) or "the config is another one, or agents report something else"
-            raise HttpProblem(412, f"this would not do any more what was approved: {why}; plan again")
-        return PutJob(config=config, expected=now.expected, planned=now.planned)
+        if now.token.partition("-")[2] == parts[1]:
+            return PutJob(config=config, expected=now.expected, planned=now.planned, approved=token)
+        never = PutJob(config=config, expected=_NEVER, approved=token)
+        if name and (await self._cluster.submit(never, name)).accepted:
+            return never
+        desired = self._cluster.state.desired
+        moved = list(islice(moved_since(desired, config.key, int(parts[0])), limits.MOST_PROBLEMS))
+        why = "; ".join(moved) or "the config is another one, or agents report something else"
+        raise HttpProblem(412, f"this would not do any more what was approved: {why}; plan again")
 
 
 class OnePlan:

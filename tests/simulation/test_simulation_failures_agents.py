@@ -10,8 +10,8 @@ import pytest
 from story_checks import breaks, holds, off, until_runs, until_runs_anywhere
 
 from scheduling import scheduler
+from scheduling.copies import Copies
 from scheduling.lifecycle import Phase
-from scheduling.scheduler import Scheduler
 from simulation import network
 from simulation.scenario import job_config
 from simulation.scripted import script
@@ -191,7 +191,7 @@ def one_is_slow(seed: int) -> None:
     one_talks_nonsense(seed, "agent is slow")
 
 
-def _everyone_might_hold_it(self: Scheduler, _job: Any) -> list[str]:
+def _everyone_might_hold_it(self: Copies, _job: Any) -> list[str]:
     return [name for name in self.desired.agents if self._might_hold(name)]
 
 
@@ -202,5 +202,5 @@ def test_an_agent_answers_nonsense_or_very_slowly() -> None:
     breaks(
         one_talks_nonsense,
         "the others take tasks",
-        off(Scheduler, "_unknown_holders", _everyone_might_hold_it),
+        off(Copies, "unknown_holders", _everyone_might_hold_it),
     )

@@ -4,8 +4,8 @@ story, which must fail without what settles it."""
 import pytest
 from story_checks import breaks, holds, off, until_runs, until_runs_anywhere
 
+from scheduling.copies import Copies
 from scheduling.desired import AGENT, Copy, Placement
-from scheduling.scheduler import Scheduler
 from simulation.scripted import Script, script
 
 pytestmark = pytest.mark.timeout(300)
@@ -180,12 +180,12 @@ def never_returns(seed: int) -> None:
         it.until(lambda: (AGENT, first) not in it.world.disk.state, "nothing of it is left")
 
 
-def _only_on_proof(self: Scheduler, placement: Placement, copy: Copy) -> bool:
-    return self._proven_absent(placement, copy)
+def _only_on_proof(self: Copies, placement: Placement, copy: Copy) -> bool:
+    return self.proven_absent(placement, copy)
 
 
 def test_a_lost_agent_never_returns() -> None:
     """Settled by "when it is taken out of the list of agents, its copies leave without proof: that is the
     operator's word"."""
     holds(never_returns)
-    breaks(never_returns, "on its operator's word", off(Scheduler, "_is_gone", _only_on_proof))
+    breaks(never_returns, "on its operator's word", off(Copies, "is_gone", _only_on_proof))
