@@ -41,10 +41,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     planned: dict[str, str] = {}
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent is being emptied, since then and by then at the latest; seconds since 1970."""
+
+    since: float
+    deadline_at: float | None
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that should be followed. `sources` say who wants it; without any it goes once it is empty.
 
     `lost_since`: it is lost, and away since then (seconds since 1970). `declared_lost`: by its operator.
+    `drained`: it gets no new tasks; `drain`: and those it has are moved.
     """
 
     name: str
@@ -52,6 +60,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     sources: tuple[str, ...] = ()
     drained: bool = False
+    drain: Drain | None = None
     lost_since: float | None = None
     version: int = 0
     declared_lost: bool = False

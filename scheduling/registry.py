@@ -15,6 +15,16 @@ import msgspec
 from config.bounds import MOST_NAMED
 from scheduling.answer import Answer, Result
 from scheduling.desired import AGENT, HISTORY, JOB, PLACEMENT, Agent, Copy, Desired, Placement
+from scheduling.draining import (
+    AddAgent,
+    DrainAgent,
+    RemoveAgent,
+    UndrainAgent,
+    add_agent,
+    drain_agent,
+    remove_agent,
+    undrain_agent,
+)
 from scheduling.history import History, Past
 from scheduling.job import encode_hook
 from scheduling.jobs import (
@@ -122,6 +132,10 @@ Mutation = (
     | SteerMigration
     | StepMigration
     | SyncAgents
+    | AddAgent
+    | RemoveAgent
+    | DrainAgent
+    | UndrainAgent
     | WritePlacement
     | MarkLost
     | DeclareLost
@@ -290,6 +304,7 @@ _DATED_RULES: dict[type, Any] = {
     RevertJob: revert,
     RestartJob: restart,
     SteerMigration: steer,
+    DrainAgent: drain_agent,
     RestoreSnapshot: _restore,
 }
 _RULES: dict[type, Any] = {
@@ -299,6 +314,9 @@ _RULES: dict[type, Any] = {
     StepMigration: step,
     SyncAgents: _sync_agents,
     WritePlacement: _place,
+    AddAgent: add_agent,
+    RemoveAgent: remove_agent,
+    UndrainAgent: undrain_agent,
     MarkLost: mark_lost,
     DeclareLost: declare_lost,
     ReleaseBrake: release_brake,

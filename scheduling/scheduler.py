@@ -21,6 +21,7 @@ from scheduling.container import totals
 from scheduling.copies import Copies
 from scheduling.dependencies import unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Job, Placement
+from scheduling.emptying import Emptying
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lost import Brake, LostWatch, ended_release, is_connected, returned
@@ -70,6 +71,7 @@ class Scheduler:
         self._lost = LostWatch(lost_after_seconds)
         self._failures = Failures()
         self._migrator = Migrator()
+        self._emptying: Emptying | None = None
         self._looked_at = 0.0
 
     @property
@@ -119,7 +121,7 @@ class Scheduler:
         self._dirty.update(self._failures.due(self._looked_at, now))
         self._looked_at = now
         for name, agent in self.desired.agents.items():
-            if agent.lost_since is not None:
+            if agent.lost_since is not None or agent.drain is not None:
                 self._dirty.update(self.desired.by_agent.get(name, ()))
 
     def decide(self, now: float) -> Decisions:
@@ -132,6 +134,8 @@ class Scheduler:
         for name in back:
             self._dirty.update(self.desired.by_agent.get(name, ()))
         writes: list[Write] = []
+        draining = any(agent.drain is not None for agent in self.desired.agents.values())
+        self._emptying = Emptying(self.desired, self.actual, self._open_rooms(), now) if draining else None
         touched_prefixes = set()
         for task in sorted(self._dirty, key=lambda name: (task_prefix(name), task_index(name))):
             prefix = task_prefix(task)
@@ -188,6 +192,8 @@ class Scheduler:
         if wanted:
             copies = self._copies.back_to_returned(placement, copies) + self._copies.strays(placement)
             copies = self._without_given_up(placement, copies, now)
+            if self._emptying is not None:
+                copies = self._emptying.moved(placement, copies)
             if self._needs_another_place(placement.task, copies, now):
                 self._unplaced.setdefault(task_prefix(placement.task), set()).add(placement.task)
         else:
@@ -298,12 +304,13 @@ class Scheduler:
             self._rooms.pop(copy.agent, None)
 
     def _touch_job(self, prefix: str) -> None:
+        tasks = set(self.desired.by_prefix.get(prefix, ()))  # maybe beyond its scale
         job = self.desired.jobs.get(prefix)
         if job is not None:
-            for index in range(job.config.scale):
-                task = task_id(prefix, index)
-                self._dirty.add(task)
-                self._forget_rooms(self.desired.placements.get(task))
+            tasks.update(task_id(prefix, index) for index in range(job.config.scale))
+        self._dirty |= tasks
+        for task in tasks:
+            self._forget_rooms(self.desired.placements.get(task))
 
     def _touch_migration(self, old: Migration | None, new: Migration | None) -> None:
         """A step touches the tasks that it starts or stops; the end of a migration all that are left."""

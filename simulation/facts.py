@@ -43,6 +43,8 @@ class Facts:
         self.lost_then: dict[tuple[str, str], set[str]] = {}
         # The registry's version at which an agent was last lost and wanted by nobody.
         self.given_up: dict[str, int] = {}
+        # Every (task, agent) whose copy has left its placement on such an agent: without proof, that is.
+        self.abandoned: set[tuple[str, str]] = set()
         self.versions: dict[str, dict[int, dict[Key, Any]]] = {}
         # Every (task, agent) of a job that was to be adopted and has gone: with an agent that had to be heard
         # before, and with one that was not known, or lost.
@@ -62,8 +64,15 @@ class Facts:
             if key[0] == JOB and value is not None:
                 self.configs[key[1]] = value.config
             elif key[0] == PLACEMENT:
-                self.placed.update((key[1], copy.agent) for copy in (value.copies if value else ()))
+                self._moves(self.desired.placements.get(key[1]), value)
         self.desired.apply(changes)
+
+    def _moves(self, old: Placement | None, new: Placement | None) -> None:
+        now = {(new.task, copy.agent) for copy in new.copies} if new is not None else set()
+        left = {(old.task, copy.agent) for copy in old.copies} - now if old is not None else set()
+        self.abandoned.update(each for each in left if each[1] in self.given_up)
+        self.abandoned -= now
+        self.placed |= now
 
     def _goes(self, old: Job | None, new: Job | None) -> None:
         """A job to be adopted goes, or some of its tasks do; nobody may have looked yet where they run."""

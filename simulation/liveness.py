@@ -95,7 +95,8 @@ def _unwanted_are_gone(facts: Facts, wanted: set[str], stage: Stage) -> Iterator
             # Two deaths within LATEST_ARRIVAL_SECONDS: who has seen it go is dead, too.
             unknown = container.late_at is not None and task not in forgotten.get(name, ())
             ours = (task, name) in facts.placed or (task, name) in facts.unheard
-            if ours and not container.orphan and not unknown and task not in wanted:
+            left_alone = container.orphan or unknown or (task, name) in facts.abandoned
+            if ours and not left_alone and task not in wanted:
                 yield f"{task} is not wanted and is on {name}", (task, name)
 
 

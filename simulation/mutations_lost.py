@@ -20,9 +20,7 @@ from simulation.users import Asked, Users
 _AWAY = ("network is cut", "agent hangs", "never comes back", "is away until it is lost")
 
 
-def _copies_as_they_are(
-    _self: Copies, _placement: Placement, copies: tuple[Copy, ...]
-) -> tuple[Copy, ...]:
+def _copies_as_they_are(_self: Copies, _placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
     return copies
 
 

@@ -152,6 +152,13 @@ def test_nothing_is_stopped_while_the_new_one_is_not_healthy() -> None:
         assert advance(row, standing(range(3)), new, NOW, NOW) is None
 
 
+def test_one_that_runs_but_not_for_long_enough_does_not_make_up_for_a_stopped_one() -> None:
+    row = migration(new_wanted=(0,), policy={"max_parallel": 2, "surge": 1})
+    assert advance(row, standing(range(3)), standing(running=[0]), NOW, NOW) is None
+    after = advance(row, standing(range(3)), standing([0]), NOW, NOW)
+    assert after is not None and after.old_wanted == (1, 2)
+
+
 def test_one_that_is_unknown_counts_as_down_for_the_floor_and_as_up_for_the_ceiling() -> None:
     unknown = standing([1, 2], there=[0])
     row = migration(new_wanted=(0,))

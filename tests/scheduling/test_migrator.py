@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,13 +12,16 @@ from config.bounds import MOST_RESTARTS
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual
 from scheduling.container import ExitStatus, ProcessState
-from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Desired
+from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired
 from scheduling.failures import Failures
 from scheduling.job import task_id
 from scheduling.lifecycle import Phase
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration, State
 from scheduling.migrator import Migrator
+from scheduling.placement import least_used
+from scheduling.registry import WritePlacement
+from scheduling.scheduler import Scheduler
 from scheduling.update import Update, limits
 
 OLD, NEW = version_of(job_config(scale=1)), version_of(job_config(scale=1, mem=65))
@@ -158,6 +162,21 @@ def test_one_that_crashed_and_is_well_now_has_not_failed() -> None:
     scene.write(ROW)
     (step,) = scene.steps(105.0)
     assert (step.migration.state, step.migration.old_wanted) == (State.RUNNING, ())
+
+
+def test_at_its_end_also_a_task_beyond_the_scale_is_stopped() -> None:
+    """The job was restored to a smaller scale meanwhile, while the migration wanted what had been."""
+    scene = Scene()
+    beyond = task_id(OLD.prefix, 1)
+    wide = msgspec.structs.replace(ROW, old_wanted=(0, 1), old_scale=2, state=State.REVERTING)
+    scheduler = Scheduler(least_used, Random(0))
+    scheduler.desired_changed({(AGENT, "a"): agent("a"), (JOB, OLD.prefix): OLD, (MIGRATION, ROW.id): wide})
+    scheduler.desired_changed({(PLACEMENT, beyond): placement(beyond, ("a", "run"))})
+    scheduler.actual_changed({(ACTUAL_AGENT, "a"): scene.actual.agents["a"]})
+    scheduler.decide(0.0)
+    scheduler.desired_changed({(MIGRATION, ROW.id): msgspec.structs.replace(wide, state=State.REVERTED)})
+    writes = [write for write in scheduler.decide(1.0).writes if isinstance(write, WritePlacement)]
+    assert [write.copies for write in writes if write.task == beyond] == [(Copy("a", "stop"),)]
 
 
 def test_what_is_over_is_forgotten() -> None:

@@ -4,7 +4,7 @@ with its story, which must fail without what settles it."""
 import pytest
 from story_checks import breaks, holds, off, until_runs, until_runs_anywhere
 
-from scheduling import scheduler
+from scheduling import copies
 from scheduling.job import Resources
 from scheduling.jobs import ScheduleJob
 from simulation.scenario import job_config
@@ -122,7 +122,7 @@ def test_two_copies_of_one_task_are_found() -> None:
     """Settled by "the one with the placement stays; without a placement the one that runs; the others get
     intent stop"."""
     holds(two_copies)
-    by_name = off(scheduler, "_worth", lambda report: report.agent)
+    by_name = off(copies, "_worth", lambda report: report.agent)
     breaks(two_copies, "the one that runs is stopped|the one that runs stays", by_name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 from hypothesis import given, settings
@@ -14,14 +15,16 @@ from web_cases import config
 from scheduling.actual import AgentStatus, ContainerReport
 from scheduling.container import HostResources, Metrics
 from scheduling.desired import Copy, Job
-from scheduling.jobs import ScheduleJob, UnscheduleJob
+from scheduling.jobs import HaltJob, ScheduleJob, UnscheduleJob
 from scheduling.lifecycle import Phase
-from scheduling.migrating import PutJob
+from scheduling.migrating import Action, PutJob, RestartJob, SteerMigration, StepMigration
+from scheduling.migration import Migration, State
 from scheduling.registry import AgentSpec, SyncAgents
 from scheduling.waiting import Waiting
 from web.encoded import Encoded
 from web.events import Hub, Watch
 from web.memory import SOURCE, InMemoryCluster
+from web.migrations import migration_view
 from web.v0_pages import V0Pages
 
 AGENTS = ("n1", "n2", "n3")
@@ -38,7 +41,14 @@ class Happening:
         self.things: list[Callable[[], object]] = [
             self.schedule,
             self.put,
+            self.put,
             self.unschedule,
+            self.restart,
+            self.halt,
+            self.steer,
+            self.step_migration,
+            self.step_migration,
+            self.step_migration,
             self.sync_agents,
             self.place,
             self.place,
@@ -77,6 +87,39 @@ class Happening:
     def unschedule(self) -> None:
         if job := self.job():
             self.cluster.judge(UnscheduleJob(hash=job.hash))
+
+    def restart(self) -> None:
+        if job := self.job():
+            self.cluster.judge(RestartJob(key=job.config.key))
+
+    def halt(self) -> None:
+        if job := self.job():
+            self.cluster.judge(HaltJob(key=job.config.key, stopped=self.random.random() < 0.6))
+
+    def migration(self) -> Migration | None:
+        rows = list(self.cluster.state.desired.migrations.values())
+        return self.random.choice(rows) if rows else None
+
+    def steer(self) -> None:
+        if row := self.migration():
+            self.cluster.judge(SteerMigration(id=row.id, action=self.random.choice(get_args(Action))))
+
+    def step_migration(self) -> None:
+        """As the scheduler may write it: other tasks are wanted, or it comes to an end."""
+        row = self.migration()
+        if row is None or row.over:
+            return
+        after = msgspec.structs.replace(
+            row,
+            old_wanted=self.some(row.old_scale),
+            new_wanted=self.some(row.new_scale),
+            state=self.random.choice([*State]) if self.random.random() < 0.2 else row.state,
+            reason=self.random.choice(["", "it broke"]),
+        )
+        self.cluster.judge(StepMigration(migration=after, expected=row.generation))
+
+    def some(self, scale: int) -> tuple[int, ...]:
+        return tuple(index for index in range(scale) if self.random.random() < 0.5)
 
     def sync_agents(self) -> None:
         specs = [
@@ -137,6 +180,12 @@ def everything(encoded: Encoded, pages: V0Pages) -> dict[str, bytes]:
     }
     for key in list(encoded.state.desired.by_key):
         found[str(key)] = encoded.job_with_tasks(key) or b""
+    found["migrations"] = msgspec.json.encode(
+        [
+            migration_view(encoded.state, row, encoded.tasks.view)
+            for row in encoded.state.desired.migrations.values()
+        ]
+    )
     return {**found, "registry": pages.registry().body, "proxy": pages.proxy().body}
 
 

@@ -13,14 +13,16 @@ import pytest
 from falcon.testing import TestClient
 from web_cases import MIN, MIN_HASH, client_of, cluster_with, config, running_cluster
 
+from scheduling.job import POLICY
 from scheduling.jobs import ScheduleJob
 from scheduling.roster import ActorStatus
 from web.app import create_app
 from web.cluster import ClusterState
 from web.html_pages import DASHBOARD
 from web.memory import InMemoryCluster
-from web.openapi import OPERATIONS
+from web.operations import OPERATIONS
 from web.pages import accepts_gzip, matches
+from web.shapes import ChangeReply, JobView, MigrationView, PastView, PlanView
 
 
 def actor(name: str, up: bool = True) -> ActorStatus:
@@ -165,9 +167,22 @@ def test_the_description_is_whole() -> None:
     text = msgspec.json.encode(document).decode()
     for name in re.findall(r'"#/components/schemas/([^"]+)"', text):
         assert name in schemas
-    assert set(schemas["JobConfig"]["properties"]) == {*msgspec.json.decode(MIN), "on_lost"}
+    assert set(schemas["JobConfig"]["properties"]) == {*msgspec.json.decode(MIN), *POLICY}
+    assert schemas["JobConfig"]["properties"]["update"]["anyOf"][0]["properties"]["strategy"]
+    for shape in (MigrationView, PlanView, PastView, JobView, ChangeReply):
+        assert set(shape.__struct_fields__) <= set(schemas[shape.__name__]["properties"])
     assert schemas["JobConfig"]["properties"]["grace"]["properties"]["startup"]["type"] == "string"
     assert "tasks" in schemas["JobView"]["properties"]
+
+
+def test_a_change_that_can_be_conditional_or_repeated_says_so() -> None:
+    """As the code does: whoever changes something takes a request id, and 412 follows from If-Match."""
+    for operation in OPERATIONS:
+        named = {name for name, _ in operation.headers}
+        if operation.method == "get" or not operation.path.startswith("/api/v1"):
+            continue
+        assert ("If-Match" in named) == (412 in operation.errors), operation
+        assert ("Idempotency-Key" in named) == (not operation.path.endswith("/plan")), operation
 
 
 def test_big_replies_are_compressed_for_those_who_take_it() -> None:

@@ -11,8 +11,9 @@ from falcon.testing import ASGIConductor
 from web_cases import client_of
 from web_obedient import URL, Town, body, town
 
+from scheduling.plan import plan
 from scheduling.registry import AgentSpec
-from web import limits, v1_plan
+from web import limits
 from web.app import create_app
 from web.memory import InMemoryCluster
 
@@ -65,7 +66,7 @@ def test_of_what_is_there_already_nothing_would_change() -> None:
 
 def test_what_finds_no_place_says_why_for_each_agent() -> None:
     cluster = town()
-    told = planned(cluster, body("two", scale=600))
+    told = planned(cluster, body("two", scale=8, resources={"mem": 1500, "cpu": 0.1, "fd": 0}))
     [waiting] = told["waiting"]
     assert waiting["tasks"] > 0
     assert [refusal["agent"] for refusal in waiting["refusals"]] == ["n1", "n2"]
@@ -152,24 +153,24 @@ def test_an_approved_change_whose_answer_was_lost_may_be_repeated() -> None:
 
 def test_too_many_plans_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_PLANS", 2)
-    going, real = threading.Event(), v1_plan.plan
+    going, making = threading.Event(), []
 
     def slow(*args: Any) -> Any:
+        making.append(args)
         assert going.wait(30)
-        return real(*args)
+        return plan(*args)
 
-    monkeypatch.setattr(v1_plan, "plan", slow)
+    monkeypatch.setattr("web.v1_plan.plan", slow)
+    app = create_app(town())
 
     async def story() -> None:
-        async with asyncio.timeout(30), ASGIConductor(create_app(town())) as client:
+        async with asyncio.timeout(30), ASGIConductor(app) as client:
             held = [asyncio.create_task(client.simulate_post(PLAN, json=body("two"))) for _ in range(2)]
+            while len(making) < 2:
+                await asyncio.sleep(0)
             third = await client.simulate_post(PLAN, json=body("two"))
-            while third.status_code == 200 or not all(not task.done() for task in held):
-                raise AssertionError("the others should be held")
-            for refused in (
-                third,
-                await client.simulate_put(URL, json=body("two"), params={"approve": "1-0123456789abcdef"}),
-            ):
+            token = {"approve": "1-0123456789abcdef"}
+            for refused in (third, await client.simulate_put(URL, json=body("two"), params=token)):
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
                 assert "2 plans are being made already" in refused.json["detail"]
             assert (await client.simulate_put(URL, json=body("one", scale=2))).status_code == 200

@@ -35,6 +35,7 @@ def test_a_put_creates_then_changes_nothing_then_rescales() -> None:
         "message": "request to schedule 'min' (min-aad7b17) has been accepted",
         "hash": MIN_HASH,
         "version": 1,
+        "migration": "",
     }
     same = client.simulate_put(URL, body=MIN)
     assert (same.status_code, same.json["result"], cluster.state.version) == (200, "unchanged", 1)
@@ -52,15 +53,28 @@ def test_the_names_may_be_left_to_the_path() -> None:
     assert client_of(cluster).simulate_put(URL, json=body).json["hash"] == MIN_HASH
 
 
-def test_what_else_runs_can_t_be_changed_in_place() -> None:
+def test_another_config_begins_a_migration_and_during_it_a_third_is_refused() -> None:
     cluster = InMemoryCluster()
     client = client_of(cluster)
     client.simulate_put(URL, body=MIN)
     reply = client.simulate_put(URL, json=raw(env={"A": "b"}))
-    assert reply.status_code == 409
-    assert "only its scale and policy can be changed" in reply.json["detail"]
+    assert reply.status_code == 202
+    assert reply.json["migration"] == "m-2"
+    assert reply.headers["etag"] == client.simulate_get(URL).headers["etag"] == '"2"'
+    same = client.simulate_put(URL, json=raw(env={"A": "b"}))
+    assert (same.status_code, same.json["result"]) == (200, "unchanged")
+    third = client.simulate_put(URL, json=raw(env={"A": "c"}))
+    assert third.status_code == 409
+    assert "is being migrated (m-2); wait for it, or abort it first" in third.json["detail"]
+    assert cluster.state.version == 2
+
+
+def test_a_job_with_two_versions_of_an_old_client_is_left_alone() -> None:
+    cluster = InMemoryCluster()
+    client = client_of(cluster)
+    cluster.judge(ScheduleJob(config=config()))
     cluster.judge(ScheduleJob(config=config(env={"A": "c"})))
-    two = client.simulate_put(URL, body=MIN)
+    two = client.simulate_put(URL, json=raw(env={"A": "b"}))
     assert two.status_code == 409
     assert "2 versions" in two.json["detail"]
     assert cluster.state.version == 2
@@ -322,5 +336,6 @@ def test_the_answer_of_the_registry_is_what_the_reply_says() -> None:
 
     reply: Any = client_of(Recording()).simulate_delete(URL, headers={"Idempotency-Key": "k"})
     assert seen == [(DeleteJob(key=JobKey("p", "e", "min")), "k")]
-    assert reply.json == {"result": "changed", "message": "as told", "hash": "h-1", "version": 41}
+    told = {"result": "changed", "message": "as told", "hash": "h-1", "version": 41, "migration": ""}
+    assert reply.json == told
     assert reply.headers["etag"] == '"41"'

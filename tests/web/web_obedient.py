@@ -72,8 +72,8 @@ def _fails(config: ContainerConfig) -> bool:
 
 def body(greeting: str = "one", env: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     """The example with three tasks, in the version that a greeting names."""
-    wanted = {"scale": 3, "restart": "on-failure", **changes}
-    return raw(env={"GREETING": greeting, **(env or {})}, resources=SMALL, **wanted)
+    wanted = {"scale": 3, "restart": "on-failure", "resources": SMALL, **changes}
+    return raw(env={"GREETING": greeting, **(env or {})}, **wanted)
 
 
 SMALL = {"mem": 16, "cpu": 0.1, "fd": 0}

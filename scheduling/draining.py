@@ -1,0 +1,136 @@
+"""What may be done to agents by their operator: added, removed, closed for new tasks, emptied.
+
+Part of the registry's rule, see `scheduling.registry`. How an agent is emptied is `scheduling.emptying`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from scheduling.answer import Answer
+from scheduling.desired import AGENT, Agent, Desired, Drain
+from scheduling.replica import Changes
+
+API = "api"
+
+
+class AddAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator says that there is this agent; idempotent. `endpoint`: from `desired.parse_endpoint`."""
+
+    name: str
+    endpoint: str
+    labels: dict[str, str] = {}
+
+
+class RemoveAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator takes out again what was added so; its tasks are stopped, or given up if it is lost."""
+
+    name: str
+
+
+class DrainAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """Give an agent no new tasks; with `empty` also move those it has, at the latest after `seconds`.
+
+    None for `seconds`: however long it takes to keep each job's floor.
+    """
+
+    agent: str
+    empty: bool = True
+    seconds: float | None = None
+
+
+class UndrainAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """Let an agent have tasks again; what was moved stays where it is."""
+
+    agent: str
+
+
+def add_agent(desired: Desired, mutation: AddAgent, version: int) -> tuple[Answer, Changes]:
+    """One name, one agent, whoever else names it."""
+    old = desired.agents.get(mutation.name)
+    other = next(
+        (
+            agent.name
+            for agent in desired.agents.values()
+            if agent.endpoint == mutation.endpoint and agent.name != mutation.name
+        ),
+        None,
+    )
+    if other is not None:
+        return Answer(result="conflict", message=f"{mutation.endpoint} is {other} already"), {}
+    if old is not None and API not in old.sources and old.sources:
+        text = f"{old.name} comes from {' and '.join(old.sources)}; change it there"
+        return Answer(result="conflict", message=text), {}
+    agent = msgspec.structs.replace(
+        old or Agent(name=mutation.name, endpoint=mutation.endpoint),
+        endpoint=mutation.endpoint,
+        labels=mutation.labels,
+        sources=(API,),
+    )
+    if agent == old:
+        return Answer(result="unchanged", message=f"{agent.name} is {agent.endpoint} already"), {}
+    text = f"{agent.name} is {agent.endpoint}"
+    return Answer(result="changed" if old else "created", message=text), {
+        (AGENT, agent.name): msgspec.structs.replace(agent, version=version)
+    }
+
+
+def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple[Answer, Changes]:
+    """It leaves once it is empty; while it is lost, at once."""
+    agent = desired.agents.get(mutation.name)
+    if agent is None:
+        return _no_agent(mutation.name)
+    others = [source for source in agent.sources if source != API]
+    if others:
+        text = f"{agent.name} comes from {' and '.join(others)}; take it out there"
+        return Answer(result="conflict", message=text), {}
+    if not agent.sources:
+        return Answer(result="unchanged", message=f"{agent.name} is being removed already"), {}
+    left = len(desired.by_agent.get(agent.name, ()))
+    if not left:
+        return Answer(result="changed", message=f"{agent.name} is removed"), {(AGENT, agent.name): None}
+    text = f"{agent.name} is removed once it is empty; it has {left} tasks. Drain it to move them"
+    return Answer(result="changed", message=text), {
+        (AGENT, agent.name): msgspec.structs.replace(agent, sources=(), version=version)
+    }
+
+
+def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float) -> tuple[Answer, Changes]:
+    """Idempotent; a new deadline replaces the old one."""
+    agent = desired.agents.get(mutation.agent)
+    if agent is None:
+        return _no_agent(mutation.agent)
+    drain = None
+    if mutation.empty:
+        at = now + mutation.seconds if mutation.seconds is not None else None
+        drain = Drain(since=agent.drain.since if agent.drain else now, deadline_at=at)
+    same_deadline = drain is None or (
+        agent.drain is not None and mutation.seconds is None and agent.drain.deadline_at is None
+    )
+    if agent.drained and (agent.drain is None) == (drain is None) and same_deadline:
+        word = "being drained" if agent.drain else "cordoned"
+        return Answer(result="unchanged", message=f"{agent.name} is {word} already"), {}
+    left = len(desired.by_agent.get(agent.name, ()))
+    text = f"{agent.name} gets no new tasks"
+    if drain is not None:
+        when = f", in {mutation.seconds:g} s at the latest" if mutation.seconds is not None else ""
+        text += f"; its {left} tasks are moved{when}"
+    return Answer(result="changed", message=text), {
+        (AGENT, agent.name): msgspec.structs.replace(agent, drained=True, drain=drain, version=version)
+    }
+
+
+def undrain_agent(desired: Desired, mutation: UndrainAgent, version: int) -> tuple[Answer, Changes]:
+    """Idempotent."""
+    agent = desired.agents.get(mutation.agent)
+    if agent is None:
+        return _no_agent(mutation.agent)
+    if not agent.drained and agent.drain is None:
+        return Answer(result="unchanged", message=f"{agent.name} takes tasks already"), {}
+    return Answer(result="changed", message=f"{agent.name} takes tasks again"), {
+        (AGENT, agent.name): msgspec.structs.replace(agent, drained=False, drain=None, version=version)
+    }
+
+
+def _no_agent(name: str) -> tuple[Answer, Changes]:
+    return Answer(result="not found", message=f"there is no agent {name}"), {}
