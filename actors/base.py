@@ -55,8 +55,8 @@ class CannotStartError(Exception):
 class Followed:
     """One topic that an actor follows."""
 
-    def __init__(self, topic: Topic) -> None:
-        self.replica: Replica = ActualReplica() if topic == "actual" else Replica()
+    def __init__(self, topic: Topic, kinds: frozenset[str] | None) -> None:
+        self.replica: Replica = ActualReplica(kinds) if topic == "actual" else Replica(kinds)
         self.broadcaster: Any = None
         self.heard_at = 0.0
 
@@ -85,7 +85,9 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         self.random = random.Random()  # noqa: S311 - jitter and placement, not secrets
         self.settings: Settings | None = None
         self.peers: dict[str, Any] = {}
-        self.followed: dict[Topic, Followed] = {topic: Followed(topic) for topic in self.follows}
+        self.followed: dict[Topic, Followed] = {
+            topic: Followed(topic, kinds) for topic, kinds in self.follows.items()
+        }
         self.publisher = Publisher(epoch=uuid4().hex)
         self._addresses: dict[str, Any] = {}
         self._early: list[tuple[Any, Any]] = []

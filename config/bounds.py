@@ -33,6 +33,10 @@ LONGEST_AGENT_NAME = 200
 LONGEST_VALUE_SHOWN = 80
 # characters: a duration as text → 400
 LONGEST_DURATION = 64
+# labels: labels of an agent → 400
+MOST_LABELS = 64
+# s: how long an agent may be drained before everything goes → 400
+LONGEST_DRAIN_SECONDS = 168 * 3600.0
 # names: names in one answer of the registry → the rest is counted
 MOST_NAMED = 10
 # agents: agents that say why a task waits → the nearest misses stay, others are counted

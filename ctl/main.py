@@ -17,10 +17,11 @@ from ctl.changes import schedule, unschedule
 from ctl.client import Client
 from ctl.console import console
 from ctl.errors import INTERRUPTED, HarpoonctlError
+from ctl.hosts import agent
 from ctl.job_actions import history, restart, revert, start, stop
 from ctl.migrations import migrate, migration, migrations
 from ctl.options import DURATION, FORMATS
-from ctl.outage import agent, brake
+from ctl.outage import brake
 from ctl.plans import plan
 from ctl.session import Output, Session, complain
 from ctl.snapshots import snapshot

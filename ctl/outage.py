@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ctl.hosts import agent
 from ctl.options import output_option
 from ctl.session import Session
 from ctl.shapes import Agents, Brake, Changed
 from ctl.text import clean, counted
 
 _BRAKE = ("api", "v1", "brake")
-
-
-@click.group()
-def agent() -> None:
-    """Say something of one agent."""
 
 
 @agent.command("lost")

@@ -107,6 +107,12 @@ class HostResources(msgspec.Struct, frozen=True):
     cpus: Amount = Amount()
 
 
+class Drain(msgspec.Struct, frozen=True):
+    """An agent is being emptied: how many tasks are left."""
+
+    left: int = 0
+
+
 class Agent(msgspec.Struct, frozen=True):
     """One agent and the link to it."""
 
@@ -116,6 +122,7 @@ class Agent(msgspec.Struct, frozen=True):
     error: str | None = None
     labels: dict[str, str] | None = None
     drained: bool = False
+    drain: Drain | None = None
     lost_since: float | None = None
     declared_lost: bool = False
     braked_until: float | None = None

@@ -182,7 +182,9 @@ def agent_note(agent: Agent) -> str:
     notes = [
         name
         for name, so in (
-            ("drained", agent.drained),
+            ("cordoned", agent.drained and agent.drain is None),
+            ("drained", agent.drain is not None and not agent.drain.left),
+            ("being drained", agent.drain is not None and bool(agent.drain.left)),
             ("declared lost", agent.declared_lost),
             ("lost", agent.lost_since is not None and not agent.declared_lost),
             ("the brake holds", agent.braked_until is not None),

@@ -59,8 +59,8 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):
 class ActualReplica(Replica):
     """A replica that keeps the containers of agents that have not answered since a new epoch began."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, kinds: frozenset[str] | None = None) -> None:
+        super().__init__(kinds)
         self._kept: dict[str, set[Key]] = {}
 
     def keeps(self, key: Key, snapshot: Update) -> bool:

@@ -234,6 +234,8 @@ class Executor:
             # This may be older than our request, or what became of it: the full state says which.
             record.gone_overlooked = True
             return
+        if before is Phase.ABSENT and said is Input.SAW_RUNNING and _is_proof(record):
+            record.goal = ""  # that stop is done; what is back from an old disk may be wanted by now
         record.phase = advance(before, said)
         if said is not Input.SAW_GONE and record.doubted is Input.PUT and record.doubted_puts == 1:
             record.doubt_until, record.doubted_puts = 0.0, 0  # what was in doubt has arrived
@@ -252,7 +254,8 @@ class Executor:
         self._drop_if_gone(record)
 
     def _undo(self, record: _Record) -> None:
-        """What was gone and forgotten is there again, not started: by a late put, of a predecessor even."""
+        """What was gone and forgotten is there again, not started: by a late put or a late command, of a
+        predecessor even."""
         if record.task in self._forgotten:
             record.goal, record.generation = "stop", self._forgotten[record.task]
 
@@ -295,6 +298,11 @@ class Executor:
             return
         if known == command.generation and record.phase is not Phase.ABSENT:
             return  # it was there again after it had been forgotten, and is being undone
+        if record.goal == "run" and record.phase in (Phase.CREATING, Phase.CREATED):
+            # A command from before its placement went has come late, and made what nobody wants.
+            self._undo(record)
+            self._touch(record)
+            return
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
         self._drop_if_gone(record)
@@ -330,6 +338,11 @@ class Executor:
     def _touch(self, record: _Record) -> None:
         self._changed[record.task] = None
         self._ready[record.task] = None
+
+
+def _is_proof(record: _Record) -> bool:
+    """Whether a container that is absent was reported so for its stop: its placement may have gone on."""
+    return record.goal == "stop" and not record.in_flight and not record.doubt_until
 
 
 def _same_but_metrics(old: ContainerInstance | None, new: ContainerInstance | None) -> bool:

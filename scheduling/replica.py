@@ -4,7 +4,8 @@ The publisher keeps, per subscriber, the changes not sent yet, keyed so that a n
 older one, and has one update in flight: under a burst the updates grow and their number does not
 (shared rule 4 of docs/architecture.md). Stamps are `(epoch, version)`: another epoch means that the
 publisher was made anew, and a version that does not follow means that something was missed; either
-way the replica asks for a snapshot.
+way the replica asks for a snapshot. Each update says which kinds of keys it is about, too: an address may
+be that of a dead subscriber, who had asked for others.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ Changes = dict[Key, Any]
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """What a publisher sends: all keys in a snapshot, else those changed after `since` up to `version`."""
+    """What a publisher sends: all keys in a snapshot, else those changed after `since` up to `version`.
+
+    `kinds`: those of the subscription it is for; keys of other kinds are left out. None: all are in it.
+    """
 
     epoch: str
     since: int
     version: int
     snapshot: bool
     changes: Changes
+    kinds: frozenset[str] | None = None
 
 
 class _Follower(msgspec.Struct):
@@ -127,19 +132,32 @@ class Publisher:
         else:
             changes = follower.owed
         follower.owed, follower.snapshot = {}, False
-        return Update(epoch=self.epoch, since=since, version=self.version, snapshot=snapshot, changes=changes)
+        return Update(
+            epoch=self.epoch,
+            since=since,
+            version=self.version,
+            snapshot=snapshot,
+            changes=changes,
+            kinds=follower.kinds,
+        )
 
 
 class Replica:
-    """The receiving side: a copy of the state, and whether it can be trusted to be whole."""
+    """The receiving side: a copy of the state, and whether it can be trusted to be whole.
 
-    def __init__(self) -> None:
+    `kinds`: the kinds of keys that were subscribed to, None for all.
+    """
+
+    def __init__(self, kinds: frozenset[str] | None = None) -> None:
+        self.kinds = kinds
         self.epoch = ""
         self.version = 0
         self.state: dict[Key, Any] = {}
 
     def receive(self, update: Update) -> Changes | None:
         """Take in an update; returns what changed, or None after a gap: subscribe again."""
+        if not self.asked_for(update):
+            return None
         if update.snapshot:
             gone = [key for key in self.state if key not in update.changes and not self.keeps(key, update)]
             changes = {key: value for key, value in update.changes.items() if self.state.get(key) != value}
@@ -155,6 +173,10 @@ class Replica:
             else:
                 self.state[key] = value
         return changes
+
+    def asked_for(self, update: Update) -> bool:
+        """Whether this is what was subscribed to, and not what a dead subscriber at our address wanted."""
+        return update.kinds == self.kinds
 
     def keeps(self, key: Key, snapshot: Update) -> bool:  # noqa: ARG002 - for those who override it
         """Whether a key that is absent from a snapshot stays as last known. Here: no."""

@@ -129,6 +129,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         profile=aimed("shepherd dies with late", "flock dies with late", "shepherd is killed"),
     ),
     Mutation(
+        name="a follower takes in what it asked for only",
+        patches=((Replica, "asked_for", lambda _self, _update: True),),
+        profile=aimed("shepherd", "scheduler", "transformer", "registry hangs", reuse_ports=1.0),
+    ),
+    Mutation(
         name="a repeated request is answered from the store",
         patches=((MemoryStore, "answer", lambda _self, _request: None),),
         profile=aimed("registry"),
@@ -136,12 +141,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="the proof of absence names its generation",
         patches=((Copies, "proven_absent", _absent_for_any_generation),),
-        profile=aimed("500", "artifacts", "scheduler hangs", requests=(15, 30)),
+        profile=aimed("500", "artifacts", "starts fail", "scheduler", requests=(15, 30)),
     ),
     Mutation(
         name="an unanswered put is doubted",
         patches=((executor, "DOUBTED", ()),),
-        profile=aimed("network", "hangs"),
+        profile=aimed("network is", "agent hangs", requests=(20, 40)),
     ),
     Mutation(
         name="a refused put is doubted",

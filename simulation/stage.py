@@ -68,6 +68,9 @@ class Backstage:
         self.performer: Any = None
         self.children: list[Backstage] = []
         self.held_until = 0.0
+        # What has come meanwhile, in order, and whether it will be looked at.
+        self.held: list[tuple[Any, Address]] = []
+        self.release_due = False
         self.sends_left: int | None = None
         # Hangs for so long when a message of this kind comes, before it is handled.
         self.hangs_over: tuple[str, float] | None = None
@@ -208,17 +211,34 @@ class Stage:
         self.perform(actor, message, sender)
 
     def perform(self, actor: Backstage, message: Any, sender: Address) -> None:
-        """Let an actor handle a message now, or when it is not held any more."""
+        """Let an actor handle a message now, or when it is not held any more; in the order they came."""
+        if actor.held or actor.held_until > self.clock.now:
+            actor.held.append((message, sender))
+            self._release(actor)
+        else:
+            self._handle(actor, message, sender)
+
+    def _release(self, actor: Backstage) -> None:
+        """Let it handle what has come while it was held; when it is held still, later."""
+        while actor.alive and actor.held and actor.held_until <= self.clock.now:
+            self._handle(actor, *actor.held.pop(0))
+        if actor.alive and actor.held and not actor.release_due:
+            actor.release_due = True
+            self.clock.at(actor.held_until, lambda: self._released(actor))
+
+    def _released(self, actor: Backstage) -> None:
+        actor.release_due = False
+        self._release(actor)
+
+    def _handle(self, actor: Backstage, message: Any, sender: Address) -> None:
         if not actor.alive:
-            return
-        if actor.held_until > self.clock.now:
-            self.clock.at(actor.held_until, lambda: self.perform(actor, message, sender))
             return
         kind = type(message).__name__
         if actor.hangs_over is not None and actor.hangs_over[0] == kind:
             actor.held_until, actor.hangs_over = self.clock.now + actor.hangs_over[1], None
             self.trace.note(self.clock.now, actor.name, f"hangs over {kind}")
-            self.perform(actor, message, sender)
+            actor.held.insert(0, (message, sender))
+            self._release(actor)
             return
         self.trace.count(self.clock.now, actor.name, kind)
         if isinstance(message, ActorExitRequest):

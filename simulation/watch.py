@@ -156,7 +156,10 @@ class Watch:
                 if name not in agents or agents[name].lost_since is not None
             }
             for agent, commands in message.batch.commands.items():
-                self.facts.lost_then.update({(each.task, agent): lost for each in commands})
+                # What was commanded to run may be carried out still when the command to stop comes.
+                self.facts.lost_then.update(
+                    {(each.task, agent): lost for each in commands if each.goal == "run"}
+                )
         if not isinstance(message, Broadcast) or sender is None:
             return
         out = (sender.serial, target)

@@ -32,7 +32,7 @@ from web.cluster import Topic
 from web.memory import InMemoryCluster
 
 EXIT_STATUS = 3
-LAST_LINES = ["starting", "no such table: people"]
+WROTE = ["starting", "no such table: people"]
 HOST = HostResources(mem=Amount(total=4096), cpus=Cores(total=16.0))
 
 
@@ -111,5 +111,5 @@ def _instance(task: str, config: ContainerConfig, *, ends: bool) -> ContainerIns
         return ContainerInstance(container_id=task, status=RUNNING, config=config, process_state=up)
     ended = ProcessState(container_exit_status=ExitStatus(exited=True, exit_status=EXIT_STATUS))
     return ContainerInstance(
-        container_id=task, status=FINISHED, config=config, process_state=ended, last_lines=LAST_LINES
+        container_id=task, status=FINISHED, config=config, process_state=ended, last_lines=WROTE
     )

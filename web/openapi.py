@@ -71,6 +71,14 @@ def _schemas() -> dict[str, Any]:
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
     schemas["PastView"]["properties"]["config"] = _reference("JobConfig")
     update = {"update": _schema(inspect.type_info(Update))}
+    schemas["AgentBody"] = {
+        "type": "object",
+        "required": ["endpoint"],
+        "properties": {
+            "endpoint": {"type": "string", "description": "HOST:PORT, or a URL."},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    }
     schemas["MigrateBody"] = {
         "type": "object",
         "required": ["old", "new"],

@@ -222,6 +222,49 @@ OPERATIONS = (
         errors=(404,),
     ),
     Operation(
+        method="put",
+        path="/api/v1/agents/{name}",
+        text="Add an agent, or change what is known of one that was added so.",
+        reply="ChangeReply",
+        body="AgentBody",
+        headers=_WRITE,
+        errors=(400, 409, 413, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/api/v1/agents/{name}",
+        text="Take out an agent that was added so; its tasks are stopped, and it leaves once it is empty.",
+        status=202,
+        reply="ChangeReply",
+        headers=_WRITE,
+        errors=(404, 409, 503),
+    ),
+    *(
+        operation
+        for action, text in (
+            ("drain", 'Move its tasks elsewhere, by {"deadline": "10m"} at the latest; no new ones.'),
+            ("cordon", "Give it no new tasks; those it has stay."),
+        )
+        for operation in (
+            Operation(
+                method="post",
+                path=f"/api/v1/agents/{{name}}/{action}",
+                text=text,
+                reply="ChangeReply",
+                headers=_WRITE,
+                errors=(400, 404, 503),
+            ),
+            Operation(
+                method="delete",
+                path=f"/api/v1/agents/{{name}}/{action}",
+                text="Let it have tasks again.",
+                reply="ChangeReply",
+                headers=_WRITE,
+                errors=(404, 503),
+            ),
+        )
+    ),
+    Operation(
         method="post",
         path="/api/v1/agents/{name}/lost",
         text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "

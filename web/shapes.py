@@ -154,12 +154,21 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     other_copies: list[CopyView]
 
 
+class DrainView(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent is being emptied, since then and by then at the latest; `left` tasks are still there."""
+
+    since: float
+    deadline_at: float | None
+    left: int
+
+
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. All times are seconds since 1970; `since`: when its link last changed.
 
     `connected`: its stream stands and has brought its state; else it is away since `stale_since`.
     `lost_since`: it is lost, and away since then; `declared_lost`: by its operator. `braked_until`: the brake
-    keeps it from being declared lost until then. `why`: what becomes of its tasks while it is away.
+    keeps it from being declared lost until then. `drained`: it gets no new tasks; `drain`: it is emptied.
+    `why`: what becomes of its tasks while it is away.
     """
 
     name: str
@@ -170,6 +179,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     labels: dict[str, str]
     drained: bool
+    drain: DrainView | None
     connected: bool
     stale_since: float | None
     lost_since: float | None

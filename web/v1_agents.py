@@ -6,9 +6,12 @@ from typing import Any
 
 import falcon.asgi
 
+from scheduling.draining import DrainAgent, RemoveAgent, UndrainAgent
 from scheduling.lost import is_connected
 from scheduling.presence import DeclareLost
 from web import limits
+from web.agent_requests import read_agent, read_deadline
+from web.bodies import parse_object, read_body
 from web.cluster import Cluster
 from web.encoded import JSON, Encoded
 from web.pages import Page, send_page
@@ -49,6 +52,37 @@ class OneAgent:
 
     on_head = on_get
 
+    async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """201, 200 when it is there already; `{"endpoint": "HOST:PORT", "labels": {…}}`."""
+        key = request_id(req, resp)
+        mutation = read_agent(parse_object(await read_body(req), strict=True), name)
+        send_answer(resp, await self._cluster.submit(mutation, key))
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """202, it leaves once it is empty; 409 when something else names it."""
+        key = request_id(req, resp)
+        send_answer(resp, await self._cluster.submit(RemoveAgent(name=name), key), 202)
+
+
+class Closing:
+    """POST and DELETE of /agents/{name}/drain and /cordon."""
+
+    def __init__(self, cluster: Cluster, *, empty: bool) -> None:
+        self._cluster = cluster
+        self._empty = empty
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """200, it gets no new tasks; drained, it is emptied, by `{"deadline": "10m"}` at the latest."""
+        key = request_id(req, resp)
+        seconds = await read_deadline(req) if self._empty else None
+        mutation = DrainAgent(agent=name, empty=self._empty, seconds=seconds)
+        send_answer(resp, await self._cluster.submit(mutation, key))
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """200, it takes tasks again."""
+        key = request_id(req, resp)
+        send_answer(resp, await self._cluster.submit(UndrainAgent(agent=name), key))
+
 
 class Lost:
     """POST /agents/{name}/lost."""
@@ -78,3 +112,5 @@ def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, encoded: Encode
     app.add_route("/api/v1/agents", Agents(cluster, encoded))
     app.add_route("/api/v1/agents/{name}", OneAgent(cluster, encoded))
     app.add_route("/api/v1/agents/{name}/lost", Lost(cluster))
+    app.add_route("/api/v1/agents/{name}/drain", Closing(cluster, empty=True))
+    app.add_route("/api/v1/agents/{name}/cordon", Closing(cluster, empty=False))

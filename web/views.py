@@ -20,6 +20,7 @@ from web.shapes import (
     AgentView,
     CopyView,
     Counts,
+    DrainView,
     JobView,
     MigrationView,
     RefusalView,
@@ -234,6 +235,9 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         error=status.error if status else "",
         labels=agent.labels if agent else {},
         drained=agent.drained if agent else False,
+        drain=DrainView(since=agent.drain.since, deadline_at=agent.drain.deadline_at, left=len(rows))
+        if agent and agent.drain
+        else None,
         connected=connected,
         stale_since=None if connected or status is None else status.since,
         lost_since=agent.lost_since if agent else None,

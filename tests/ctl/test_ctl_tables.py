@@ -57,7 +57,7 @@ def drawn(what: RenderableType) -> str:
         (jobs_table(JOBS), ["1 of 2 running, 1 waiting"]),
         (tasks_table(TASKS[:3], JOBS[0].versions), ["waiting", f"{HASH}-0", "HTTP=10.0.0.0:30000", "128 MB"]),
         (tasks_table(TASKS, JOBS[0].versions), ["running", "waiting", "128 MB"]),
-        (agents_table(AGENTS), ["96/2048", "connected", "drained"]),
+        (agents_table(AGENTS), ["96/2048", "connected", "cordoned"]),
         (job_page(msgspec.structs.replace(JOBS[0], tasks=TASKS)), ["n7: short 128 MB", "and 5 agents more"]),
         (registry_table({HASH: CONFIG, LONG: 3}), [HASH, KEY]),
         (
@@ -93,7 +93,7 @@ def test_nothing_is_said_in_words() -> None:
         (TASKS[0], None, "x is gone"),
         (TASKS[1], TASKS[0], "x waiting → running on n0"),
         (None, JOBS[0], f"x {HASH}: 1 of 2 running, 1 waiting; no agent has room (n7: "),
-        (AGENTS[0], AGENTS[1], "x connected → stale (drained, connection refused)"),
+        (AGENTS[0], AGENTS[1], "x connected → stale (cordoned, connection refused)"),
         (AGENTS[0], msgspec.structs.replace(AGENTS[0], tasks=9), ""),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from falcon.testing import Result
 from web_obedient import MIGRATIONS, URL, V0_MIGRATE, Town, body, town
 
-from web.obedient import LAST_LINES
+from web.obedient import WROTE
 
 
 def two_versions(**changes: Any) -> Town:
@@ -29,7 +29,7 @@ def test_the_history_tells_the_newest_first_and_what_was_given_up() -> None:
     assert [past["number"] for past in versions] == [3, 2, 1]
     assert [past["current"] for past in versions] == [False, True, False]
     assert [past["config"]["env"]["GREETING"] for past in versions] == ["bad", "two", "one"]
-    assert LAST_LINES[-1] in versions[0]["reverted"]
+    assert WROTE[-1] in versions[0]["reverted"]
     assert versions[1]["reverted"] == ""
     assert versions[0]["at"] > versions[1]["at"] > versions[2]["at"] > 0
     assert [version["number"] for version in cluster.job()["versions"]] == [2]

@@ -22,7 +22,7 @@ from web.html_pages import DASHBOARD
 from web.memory import InMemoryCluster
 from web.operations import OPERATIONS
 from web.pages import accepts_gzip, matches
-from web.shapes import ChangeReply, JobView, MigrationView, PastView, PlanView
+from web.shapes import ChangeReply, JobView, MigrationView, PastView, PlanView, SideView
 
 
 def actor(name: str, up: bool = True) -> ActorStatus:
@@ -135,6 +135,14 @@ def test_the_dashboard_puts_values_into_the_page_as_text_only() -> None:
     source = DASHBOARD.read_text(encoding="utf-8")
     for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", ".href ="):
         assert dangerous not in source
+
+
+def test_the_dashboard_shows_what_migrations_really_have() -> None:
+    source = DASHBOARD.read_text(encoding="utf-8")
+    shown = set(re.findall(r"\btold\.(\w+)", source))
+    assert {"state", "message", "deadline_at"} <= shown <= set(MigrationView.__struct_fields__)
+    assert set(re.findall(r"\bjob\.(\w+)", source)) <= {*JobView.__struct_fields__, "tasks"}
+    assert set(re.findall(r"told\.(?:old|new)\.(\w+)", source)) <= set(SideView.__struct_fields__)
 
 
 def test_names_and_values_of_jobs_are_no_part_of_any_page() -> None:

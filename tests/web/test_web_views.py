@@ -205,6 +205,7 @@ def test_an_agent_is_shown_with_its_link() -> None:
         "error": "",
         "labels": {},
         "drained": False,
+        "drain": None,
         "connected": False,
         "stale_since": None,
         "lost_since": None,
