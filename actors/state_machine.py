@@ -49,7 +49,12 @@ class StateMachine(HarpoonActor):
         self.mailbox = Mailbox()
         self.executor = Executor(agent, self.random)
         self.status = AgentStatus(
-            name=agent, endpoint=endpoint, link="connecting", answered=False, since=time.time()
+            name=agent,
+            endpoint=endpoint,
+            link="connecting",
+            answered=False,
+            since=time.time(),
+            life=self.publisher.epoch,
         )
         self.stream = EventStream(endpoint, self.mailbox, self.random)
         self.senders = RequestSenders(endpoint, self.mailbox, REQUESTS_IN_FLIGHT)
@@ -64,10 +69,11 @@ class StateMachine(HarpoonActor):
         self.publisher.publish({(AGENT, agent): self.status})
 
     def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
-        """Take in commands, if what we know of the agent is fresh; they are sent again otherwise."""
+        """Take in commands for us, if what we know of the agent is fresh; they are sent again otherwise."""
         self._take_lease(message.lease_until, sender)
-        if self.status.link == "connected":
-            self.executor.command(message.batch.commands.get(self.status.name, ()), message.batch.configs)
+        batch, agent = message.batch, self.status.name
+        if self.status.link == "connected" and batch.is_for(agent, self.status.life):
+            self.executor.command(batch.commands.get(agent, ()), batch.configs)
 
     def receiveMsg_Acknowledge(self, message: Acknowledge, sender: Any) -> None:
         """The flock is ready for the next update; who is busy gets its lease renewed by that."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterable
 
 from agent.settings import Settings
+from config.bounds import LONGEST_LABEL
 from scheduling.container import Amount, Cores, HostResources
 from scheduling.job import ContainerConfig
 
@@ -27,7 +29,15 @@ def host_resources(settings: Settings, configs: Iterable[ContainerConfig]) -> Ho
         ),
         storage=Amount(total=disk.f_blocks * disk.f_frsize, reserved=tmp_bytes),
         volumes=list(settings.volumes),
+        attributes=host_attributes(settings),
     )
+
+
+def host_attributes(settings: Settings) -> dict[str, str]:
+    """What constraints of jobs can name: what the host is, and above that the labels it was given."""
+    system = platform.uname()
+    found = {"os": system.system.lower(), "arch": system.machine, "kernel": system.release}
+    return {name: value[:LONGEST_LABEL] for name, value in {**found, **settings.labels}.items()}
 
 
 def lack_of_room(config: ContainerConfig, host: HostResources) -> str:

@@ -33,6 +33,12 @@ LONGEST_AGENT_NAME = 200
 LONGEST_VALUE_SHOWN = 80
 # characters: a duration as text → 400
 LONGEST_DURATION = 64
+# constraints: constraints of a job → 400
+MOST_CONSTRAINTS = 32
+# repeats: what a constraint's pattern may repeat, `*`, `+` or `{` → 400
+MOST_REPEATS = 2
+# characters: a label or an attribute of an agent → 400, or cut where an agent reports it
+LONGEST_LABEL = 256
 # labels: labels of an agent → 400
 MOST_LABELS = 64
 # s: how long an agent may be drained before everything goes → 400

@@ -22,7 +22,8 @@ AGENT, CONTAINER, METRICS, NURSERY = "agent", "container", "metrics", "nursery"
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link to one agent. `answered`: its state has come in this epoch, so what is absent is gone.
 
-    `since` is when `link` last changed, in seconds since 1970; `error` says why it is not connected.
+    `since` is when `link` last changed, in seconds since 1970; `error` says why it is not connected. `life`
+    is another one in each life of its state machine; commands name the one they are meant for.
     """
 
     name: str
@@ -32,6 +33,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     error: str = ""
     resources: HostResources | None = None
+    life: str = ""
 
 
 class ContainerReport(msgspec.Struct, frozen=True, kw_only=True):

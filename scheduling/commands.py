@@ -24,22 +24,38 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Commands for many agents: by agent, with each container config once, as the bytes an agent gets."""
+    """Commands for many agents: by agent, with each container config once, as the bytes an agent gets.
+
+    `lives`: by agent, which life of its state machine they are meant for (`AgentStatus.life`). One that was
+    made since then has forgotten what was stopped, and could not tell an old command from a new one.
+    """
 
     commands: dict[str, tuple[Command, ...]]
     configs: dict[str, bytes]
+    lives: dict[str, str] = {}
+
+    def is_for(self, agent: str, life: str) -> bool:
+        """Whether the commands for this agent are meant for this life of its state machine."""
+        return self.lives.get(agent, "") == life
 
     def part(self, agents: set[str]) -> Batch:
         """The commands for some agents, with the configs they need."""
         commands = {name: self.commands[name] for name in self.commands if name in agents}
         prefixes = {command.prefix for batch in commands.values() for command in batch}
         return Batch(
-            commands=commands, configs={name: self.configs[name] for name in self.configs if name in prefixes}
+            commands=commands,
+            configs={name: self.configs[name] for name in self.configs if name in prefixes},
+            lives={name: self.lives[name] for name in commands if name in self.lives},
         )
 
     def then(self, later: Batch) -> Batch:
-        """These and later ones, in order, each command once."""
+        """These and later ones, in order, each command once; those for another life than the later are out."""
         commands = dict(self.commands)
         for agent, more in later.commands.items():
-            commands[agent] = tuple(dict.fromkeys((*commands.get(agent, ()), *more)))
-        return Batch(commands=commands, configs={**self.configs, **later.configs})
+            earlier = commands.get(agent, ()) if self.is_for(agent, later.lives.get(agent, "")) else ()
+            commands[agent] = tuple(dict.fromkeys((*earlier, *more)))
+        return Batch(
+            commands=commands,
+            configs={**self.configs, **later.configs},
+            lives={**self.lives, **later.lives},
+        )

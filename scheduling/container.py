@@ -81,17 +81,21 @@ class Cores(GoStruct, frozen=True, kw_only=True):
 
 
 class HostResources(GoStruct, frozen=True, kw_only=True):
-    """What a host has; `volumes` are the host paths it offers."""
+    """What a host has; `volumes` are the host paths it offers, `attributes` what our agents tell of it."""
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"attributes"})
 
     mem: Amount = Amount()
     cpus: Cores = Cores()
     storage: Amount = Amount()
     volumes: list[str] | None = None
+    attributes: dict[str, str] | None = None
 
 
-def totals(resources: HostResources) -> tuple[int, float, tuple[str, ...]]:
+def totals(resources: HostResources) -> tuple[object, ...]:
     """The part of a host's resources that placements depend on; what is reserved there is not."""
-    return resources.mem.total, resources.cpus.total, tuple(resources.volumes or ())
+    attributes = tuple(sorted((resources.attributes or {}).items()))
+    return resources.mem.total, resources.cpus.total, tuple(resources.volumes or ()), attributes
 
 
 class StateEvent(GoStruct, frozen=True, kw_only=True):

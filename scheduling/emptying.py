@@ -13,7 +13,7 @@ from scheduling.desired import Copy, Desired, Job, Placement
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.placement import fits
-from scheduling.room import Room, need_of
+from scheduling.room import Room, need_of_job
 from scheduling.standing import Health, standing
 from scheduling.update import Update
 
@@ -54,19 +54,21 @@ class Emptying:
             self._budgets[job.prefix] = self._budget(job)
         if self._budgets[job.prefix] <= 0:
             return False
-        need = need_of(job.config)
+        need = need_of_job(job)
         for room in self._rooms:
             scratch = self._taken.get(room.agent, room)
             if fits(need, scratch):
                 if scratch is room:
-                    scratch = self._taken[room.agent] = msgspec.structs.replace(room, ports=dict(room.ports))
+                    scratch = self._taken[room.agent] = msgspec.structs.replace(
+                        room, ports=dict(room.ports), prefixes=dict(room.prefixes)
+                    )
                 scratch.take(need)
                 self._budgets[job.prefix] -= 1
                 return True
         return False
 
     def _budget(self, job: Job) -> int:
-        """How many tasks of a version may be stopped now: those that run beyond its floor, a few at a time."""
+        """How many tasks of a version may be stopped now: what runs beyond its floor, a few at a time."""
         wanted = tuple(self._desired.indices(job))
         stands = standing(
             job.prefix, wanted, self._desired, self._actual, Health(), min_healthy_seconds=0.0, now=self._now

@@ -254,8 +254,7 @@ class Executor:
         self._drop_if_gone(record)
 
     def _undo(self, record: _Record) -> None:
-        """What was gone and forgotten is there again, not started: by a late put or a late command, of a
-        predecessor even."""
+        """What was gone and forgotten is there again, not started: by a late put, of a predecessor even."""
         if record.task in self._forgotten:
             record.goal, record.generation = "stop", self._forgotten[record.task]
 
@@ -298,11 +297,6 @@ class Executor:
             return
         if known == command.generation and record.phase is not Phase.ABSENT:
             return  # it was there again after it had been forgotten, and is being undone
-        if record.goal == "run" and record.phase in (Phase.CREATING, Phase.CREATED):
-            # A command from before its placement went has come late, and made what nobody wants.
-            self._undo(record)
-            self._touch(record)
-            return
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
         self._drop_if_gone(record)

@@ -85,6 +85,8 @@ class OnLost(GoStruct, frozen=True, kw_only=True):
     after: Duration = Duration(60_000_000_000)
 
 
+# What of a job config says where its tasks may run; of our own, and left out of the JSON when it is not set.
+PLACING = ("constraints", "spread", "distinct_hosts")
 # What of a job config says how it is dealt with, not what runs.
 POLICY = ("on_lost", "update", "depends_on")
 
@@ -92,13 +94,20 @@ POLICY = ("on_lost", "update", "depends_on")
 class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     """`scale` identical tasks of one container config.
 
-    Policy (`POLICY`) is no part of the canonical JSON: changing it restarts nothing. `depends_on` names jobs
-    that must run before this one starts: by job where product and environment are the same, else in full.
+    `constraints` say on which agents its tasks may run (`scheduling.constraints`), `spread` over the values
+    of which label they are spread, `distinct_hosts` that no two run on one agent: part of the canonical JSON
+    only where they are set. Policy (`POLICY`) is never part of it: changing it restarts nothing. `depends_on`
+    names jobs that must run before this one starts: by job where product and environment are the same, else
+    in full.
     """
 
-    go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__)
+    go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__, *PLACING)
+    omit_empty: ClassVar[frozenset[str]] = frozenset(PLACING)
 
     scale: int = 0
+    constraints: list[str] | None = None
+    spread: str = ""
+    distinct_hosts: bool = False
     on_lost: OnLost | None = None
     update: Update | None = None
     depends_on: list[str] | None = None
@@ -121,6 +130,12 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     def hash(self) -> str:
         """The name of this version: `job-xxxxxxx`."""
         return job_hash(self.job, self.canonical())
+
+    def runs_as(self, other: JobConfig) -> bool:
+        """Whether another config runs the same in the same places: scale and policy may differ."""
+        return self.container() == other.container() and all(
+            (getattr(self, name) or None) == (getattr(other, name) or None) for name in PLACING
+        )
 
     def container(self) -> ContainerConfig:
         """The config of each of its tasks."""

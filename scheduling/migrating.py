@@ -99,7 +99,7 @@ def put(desired: Desired, mutation: PutJob, version: int, now: float) -> tuple[A
     refused = single(desired, config.key)
     if refused is not None:
         return refused, {}
-    if config.container() == job.config.container():
+    if config.runs_as(job.config):
         answer, changes = rescale(desired, job, config, version, now)
     else:
         answer, changes = begin(desired, job, config, mutation.update, version, now)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Protocol
 
+import msgspec
+
 from config.bounds import MOST_REFUSALS_SHOWN
 from scheduling.room import CPU_TOLERANCE, Need, Room
 from scheduling.waiting import Refusal, Waiting
@@ -56,7 +58,26 @@ def ports_free(need: Need, room: Room) -> Miss | None:
     return ("; ".join(words), 1.0 * len(taken)) if taken else None
 
 
-FILTERS: tuple[Filter, ...] = (enough_memory, enough_cpu, ports_free, has_volumes)
+def meets_constraints(need: Need, room: Room) -> Miss | None:
+    """Refuses a room whose labels and attributes are not as the job demands."""
+    misses = [miss for each in need.constraints if (miss := each.miss(room.attributes))]
+    return ("; ".join(misses), 20.0 * len(misses)) if misses else None
+
+
+def has_no_other(need: Need, room: Room) -> Miss | None:
+    """Refuses a room with another task of the version, where they must be on distinct hosts."""
+    there = need.alone and room.prefixes.get(need.prefix, 0)
+    return ("has a task of this job already, and distinct_hosts is set", 5.0) if there else None
+
+
+FILTERS: tuple[Filter, ...] = (
+    enough_memory,
+    enough_cpu,
+    ports_free,
+    has_volumes,
+    has_no_other,
+    meets_constraints,
+)
 # A closed room is farther from fitting than any that is merely too small.
 _CLOSED_DISTANCE = 1000.0
 
@@ -69,7 +90,17 @@ def fits(need: Need, room: Room) -> bool:
         and need.cpu <= room.cpu_total - room.cpu_used + CPU_TOLERANCE
         and (not need.ports or need.ports.isdisjoint(room.ports))
         and need.volumes <= room.volumes
+        and not (need.alone and room.prefixes.get(need.prefix))
+        and not any(each.miss(room.attributes) for each in need.constraints)
     )
+
+
+def eligible(need: Need, rooms: Iterable[Room]) -> tuple[Need, list[Room]]:
+    """The rooms that meet the constraints, and the need without them: looked at once, not for each task."""
+    if not need.constraints:
+        return need, list(rooms)
+    kept = [room for room in rooms if not any(each.miss(room.attributes) for each in need.constraints)]
+    return msgspec.structs.replace(need, constraints=()), kept
 
 
 def refusal(need: Need, room: Room) -> Refusal | None:

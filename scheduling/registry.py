@@ -281,7 +281,7 @@ def _restore(desired: Desired, mutation: RestoreSnapshot, version: int, now: flo
         return Answer(result="invalid", message="; ".join(map(str, wrong[:MOST_NAMED])) + more), {}
     difference = compare(take(desired, version - 1, ""), mutation)
     for old, new in difference.changed:
-        if old.config.container() != new.config.container():
+        if not old.config.runs_as(new.config):
             text = f"the tasks of {old.prefix} run another config than in the snapshot; unschedule it first"
             return Answer(result="conflict", message=text, hash=old.hash), {}
     changes: Changes = raised(desired, version)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from scheduling.actual import Actual
-from scheduling.desired import Agent, Desired
+from scheduling.constraints import Constraint, parse
+from scheduling.container import HostResources
+from scheduling.desired import Agent, Desired, Job
 from scheduling.job import ContainerConfig, task_prefix
 from scheduling.lifecycle import Phase
 
@@ -18,18 +20,25 @@ CPU_TOLERANCE = 1e-9
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What one task takes from an agent: MB, cores, fixed ports, host paths."""
+    """What one task takes from an agent: MB, cores, fixed ports, host paths; and what it demands of it.
+
+    `prefix`: the version it belongs to, where that matters; `alone`: no other of them may be there.
+    """
 
     mem: int
     cpu: float
     ports: frozenset[int] = frozenset()
     volumes: frozenset[str] = frozenset()
+    constraints: tuple[Constraint, ...] = ()
+    prefix: str = ""
+    alone: bool = False
 
 
 class Room(msgspec.Struct, kw_only=True):
     """What one agent has and what of it is taken. Mutable: an algorithm takes from it as it places.
 
-    `closed` says why nothing new may be placed there at all; empty when it may.
+    `closed` says why nothing new may be placed there at all; empty when it may. `attributes` are its labels
+    and what it reports of itself; `prefixes`: how many tasks of each version are there.
     """
 
     agent: str
@@ -41,12 +50,17 @@ class Room(msgspec.Struct, kw_only=True):
     cpu_used: float = 0.0
     ports: dict[int, str] = msgspec.field(default_factory=dict)
     tasks: int = 0
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    prefixes: dict[str, int] = msgspec.field(default_factory=dict)
 
     def take(self, need: Need, task: str = "") -> None:
         """Count one more task with this need."""
         self.mem_used += need.mem
         self.cpu_used += need.cpu
         self.tasks += 1
+        prefix = need.prefix or task_prefix(task)
+        if prefix:
+            self.prefixes[prefix] = self.prefixes.get(prefix, 0) + 1
         for port in need.ports:
             self.ports[port] = task
 
@@ -69,6 +83,22 @@ def need_of(config: ContainerConfig) -> Need:
     )
 
 
+def need_of_job(job: Job) -> Need:
+    """What each task of a version takes and demands."""
+    config = job.config
+    return msgspec.structs.replace(
+        need_of(config),
+        constraints=tuple(parse(text) for text in config.constraints or ()),
+        prefix=job.prefix,
+        alone=config.distinct_hosts,
+    )
+
+
+def attributes_of(agent: Agent, resources: HostResources) -> dict[str, str]:
+    """What constraints look at: what the agent reports, its name, and above these the labels it was given."""
+    return {**(resources.attributes or {}), "name": agent.name, **agent.labels}
+
+
 def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
     """The room on one agent as it is known now."""
     status = actual.agents.get(agent.name)
@@ -81,6 +111,7 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
         mem_total=resources.mem.total,
         cpu_total=resources.cpus.total,
         volumes=frozenset(resources.volumes or ()),
+        attributes=attributes_of(agent, resources),
     )
     reports = actual.containers.get(agent.name, {})
     for task, report in reports.items():

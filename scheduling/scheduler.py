@@ -28,11 +28,12 @@ from scheduling.lost import Brake, LostWatch, ended_release, is_connected, retur
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
 from scheduling.migrator import Migrator
-from scheduling.placement import Algorithm, explain, fits
+from scheduling.placement import Algorithm, eligible, explain, fits
 from scheduling.presence import EndRelease, MarkLost
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
-from scheduling.room import Room, measure, need_of
+from scheduling.room import Room, measure, need_of_job
+from scheduling.spread import spread_over
 from scheduling.waiting import Waiting
 
 LOST_AFTER_SECONDS = 60.0
@@ -178,8 +179,11 @@ class Scheduler:
             return None
         adopted = self._copies.adoptable(task)
         if not wanted:
-            # Its job is kept and stopped, or not yet begun: what runs of it is ours, and is stopped.
-            stops = tuple(Copy(copy.agent, "stop") for copy in adopted)
+            # Its job is kept and stopped, or not yet begun: what runs of it is ours, and is stopped; where
+            # nobody has looked yet, too.
+            unheard = self._copies.unknown_holders(job) if job.adopt and adopted else ()
+            names = dict.fromkeys([*(copy.agent for copy in adopted), *unheard])
+            stops = tuple(Copy(name, "stop") for name in names)
             return WritePlacement(task=task, expected=0, copies=stops) if stops else None
         # A copy on an agent that has not answered may be the better one to keep.
         if adopted and not self._copies.unknown_holders(job):
@@ -247,7 +251,7 @@ class Scheduler:
                     reasons.unheard(prefix, len(left), unknown)
                     or reasons.depending(prefix, len(left), blocked)
                     or (reasons.pausing(prefix, len(left), failures) if len(pausing) == len(left) else None)
-                    or explain(prefix, len(left), need_of(job.config), self._all_rooms())
+                    or explain(prefix, len(left), need_of_job(job), self._all_rooms())
                 )
         if not self._unplaced.get(prefix):
             self._unplaced.pop(prefix, None)
@@ -260,7 +264,7 @@ class Scheduler:
 
     def _choose(self, job: Job, tasks: list[str]) -> dict[str, Room]:
         """Rooms for as many of the tasks as fit: where its plan says; elsewhere than where it failed."""
-        need, rooms = need_of(job.config), self._open_rooms()
+        need, rooms = eligible(need_of_job(job), self._open_rooms())
         placed: dict[str, Room] = {}
         plain = []
         for task in tasks:
@@ -277,7 +281,8 @@ class Scheduler:
                 placed[task] = chosen[0]
             else:
                 plain.append(task)
-        placed.update(zip(plain, self._algorithm(need, len(plain), rooms, self._rng), strict=False))
+        algorithm = spread_over(job.config.spread, self._algorithm) if job.config.spread else self._algorithm
+        placed.update(zip(plain, algorithm(need, len(plain), rooms, self._rng), strict=False))
         return placed
 
     def _placed(self, task: str, room: Room) -> WritePlacement:

@@ -88,7 +88,11 @@ class Transformer:
                     )
             self._sent[task] = {agent: sent[agent] for agent in due}
         self._dirty = set()
-        return Batch(commands={agent: tuple(batch) for agent, batch in commands.items()}, configs=configs)
+        return Batch(
+            commands={agent: tuple(batch) for agent, batch in commands.items()},
+            configs=configs,
+            lives={agent: self.actual.agents[agent].life for agent in commands},
+        )
 
     def _due(self, task: str) -> dict[str, Command]:
         """The commands that one task calls for, by agent."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from config.bounds import LARGEST_SCALE, MOST_DEPENDENCIES, MOST_PORTS
+from config.bounds import LARGEST_SCALE, MOST_CONSTRAINTS, MOST_DEPENDENCIES, MOST_PORTS
 from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
+from scheduling.constraints import parse as parse_constraint
 from scheduling.durations import Duration
 from scheduling.job import ContainerConfig, HealthCheck, JobConfig
 from scheduling.update import STRATEGIES, Update
@@ -41,6 +42,7 @@ def problems(config: JobConfig) -> list[Problem]:
     if not 1 <= config.scale <= LARGEST_SCALE:
         found.append(Problem("scale", config.scale, f"it must be from 1 to {LARGEST_SCALE}"))
     found += container_problems(config)
+    found += _placing(config)
     if config.on_lost is not None:
         found += _within("on_lost.after", config.on_lost.after, "1s", "24h")
     if config.update is not None:
@@ -66,6 +68,21 @@ def update_problems(update: Update) -> list[Problem]:
         *_within("update.min_healthy_time", update.min_healthy_time, "0s", "1h"),
         *_within("update.progress_deadline", update.progress_deadline, "1s", "24h"),
     ]
+
+
+def _placing(config: JobConfig) -> Iterator[Problem]:
+    constraints = config.constraints or []
+    if len(constraints) > MOST_CONSTRAINTS:
+        right = f"at most {MOST_CONSTRAINTS} are possible"
+        yield Problem("constraints", f"{len(constraints)} constraints", right)
+        return
+    for position, text in enumerate(constraints):
+        try:
+            parse_constraint(text)
+        except ValueError as error:
+            yield Problem(f"constraints[{position}]", text, str(error))
+    if config.spread and not _NAME.fullmatch(config.spread):
+        yield Problem("spread", config.spread, 'it must be the name of a label, like "zone"')
 
 
 def _depends_on(config: JobConfig) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from actors.state_machine import StateMachine
 from scheduling import executor, registry, scheduler
 from scheduling.actual import Actual, ActualReplica, ContainerReport
 from scheduling.answer import Answer
-from scheduling.commands import Command
+from scheduling.commands import Batch, Command
 from scheduling.copies import Copies
 from scheduling.desired import Agent, Copy, Desired, Placement
 from scheduling.executor import Executor
@@ -26,6 +26,7 @@ from simulation.disk import MemoryStore
 from simulation.mutations_lease import LEASE_MUTATIONS
 from simulation.mutations_lost import LOST_MUTATIONS
 from simulation.mutations_migration import MIGRATION_MUTATIONS
+from simulation.scenario import Profile
 from simulation.switches import Mutation, aimed
 
 # --- the stand-ins ---
@@ -90,7 +91,7 @@ def _measure_only_reports(agent: Agent, _desired: Desired, actual: Actual) -> Ro
 
 
 def _take_any_command(self: StateMachine, message: Commands, _sender: Any) -> None:
-    if self.mailbox is not None:
+    if self.mailbox is not None and message.batch.is_for(self.status.name, self.status.life):
         self.executor.command(message.batch.commands.get(self.status.name, ()), message.batch.configs)
 
 
@@ -131,7 +132,23 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="a follower takes in what it asked for only",
         patches=((Replica, "asked_for", lambda _self, _update: True),),
-        profile=aimed("shepherd", "scheduler", "transformer", "registry hangs", reuse_ports=1.0),
+        profile=Profile(
+            weights={"registry hangs": 1.0, "shepherd is killed": 1.0, "scheduler is killed": 1.0},
+            lasts={"registry hangs": (6.0, 14.0)},
+            agents=(2, 2),
+            faults=(8, 20),
+            reuse_ports=1.0,
+        ),
+    ),
+    Mutation(
+        name="a command is for one life of a state machine",
+        patches=((Batch, "is_for", lambda *_: True),),
+        profile=Profile(
+            weights={"transformer dies with late messages": 2.0, "state machine is killed": 3.0},
+            lasts={"transformer dies with late messages": (4.0, 12.0)},
+            requests=(40, 60),
+            faults=(20, 40),
+        ),
     ),
     Mutation(
         name="a repeated request is answered from the store",

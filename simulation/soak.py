@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import msgspec
@@ -14,11 +17,14 @@ from simulation.decisions import CLASSES, Decisions
 from simulation.reach import Reach
 from simulation.runs import run
 from simulation.scenario import Profile
+from simulation.stage import ActorEndedError
 
 # A soak that strikes or checks less than this, in any class of faults, has shown nothing.
 FEWEST_FAULTS = 1_000
 FEWEST_DECISIONS = 5_000
 PROGRESS_SECONDS = 15.0
+# What breaks where the simulator itself has failed; there is no story to tell then.
+CRASH = "a run comes to its end"
 # Seeds that a process takes at a time.
 _CHUNK = 8
 
@@ -59,8 +65,20 @@ class Totals:
 
 
 def play(seed: int, profile: Profile) -> Outcome:
-    """Run one seed; the same wherever it runs."""
-    result = run(seed, profile)
+    """Run one seed; the same wherever it runs. An exception is a failure of that seed, told as one."""
+    try:
+        result = run(seed, profile)
+    except (Exception, ActorEndedError):  # noqa: BLE001 - whatever it is, it is told by its seed
+        return Outcome(
+            seed=seed,
+            steps=0,
+            checks=0,
+            seconds=0.0,
+            digest="",
+            reach=Reach(),
+            decisions=Decisions(),
+            violation=(CRASH, f"{CRASH}: {traceback.format_exc()}"),
+        )
     broken = result.violation
     return Outcome(
         seed=seed,
@@ -75,13 +93,20 @@ def play(seed: int, profile: Profile) -> Outcome:
 
 
 def play_all(seeds: Sequence[int], profile: Profile, jobs: int) -> Iterator[Outcome]:
-    """All of them, in their order, on so many cores."""
+    """All of them, in their order, on so many cores. Raises RuntimeError if a process is killed."""
     if jobs <= 1:
         yield from map(partial(play, profile=profile), seeds)
         return
     # Forked, so that what was switched off here is switched off there.
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        yield from pool.imap(partial(play, profile=profile), seeds, _CHUNK)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        done = 0
+        try:
+            for outcome in pool.map(partial(play, profile=profile), seeds, chunksize=_CHUNK):
+                yield outcome
+                done += 1
+        except BrokenProcessPool as error:
+            text = f"a process was killed while it ran seed {seeds[done]} or one of the next {jobs * _CHUNK}"
+            raise RuntimeError(text) from error
 
 
 def total(seeds: Sequence[int], profile: Profile, jobs: int, tell: Callable[[str], None]) -> Totals:

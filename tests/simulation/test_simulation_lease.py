@@ -122,7 +122,8 @@ def moved(seed: int) -> None:
         it.until(lambda: it.requests("put db"), "the new state machine commands")
         run = Command(task=task, generation=99, goal="run", prefix=task_prefix(task))
         configs = {run.prefix: go_json(it.config("web").container())}
-        late = Commands(batch=Batch(commands={"a": (run,)}, configs=configs))
+        lives = {"a": old.performer.status.life}
+        late = Commands(batch=Batch(commands={"a": (run,)}, configs=configs, lives=lives))
         it.world.stage.send(old.parent.address, old.address, late)
         it.pass_seconds(2.5)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +18,8 @@ from actors.messages import Mutate
 from simulation import soak
 from simulation.decisions import CLASSES, Decisions, class_of
 from simulation.report import checked
-from simulation.runs import USUAL, scenario_of
-from simulation.scenario import FAULTS, Act
+from simulation.runs import USUAL, run, scenario_of
+from simulation.scenario import FAULTS, Act, Profile
 from simulation.soak import FEWEST_DECISIONS, FEWEST_FAULTS, play, too_few, total
 from simulation.world import World
 
@@ -129,3 +131,34 @@ def test_a_soak_that_is_too_short_fails_and_says_so() -> None:
     assert done.returncode == 1
     assert "2 seeds, " in done.stdout
     assert "too few faults of class registry: " in done.stdout
+
+
+def breaks_down(seed: int, profile: Profile) -> Any:
+    """A run, but for one seed; a StopIteration would end any iteration over runs without a word."""
+    if seed == 5:
+        raise StopIteration
+    return run(seed, profile)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_raises_fails_by_its_seed_and_the_others_go_on(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "run", breaks_down)
+    lines: list[str] = []
+    totals = total(range(4, 8), USUAL, jobs, lines.append)
+    assert (totals.seeds, totals.failed) == (4, {soak.CRASH: [5]})
+    assert lines[0].startswith("seed 5 fails: ")
+    assert "StopIteration" in lines[0]
+
+
+def killed(seed: int, _profile: Profile) -> Any:
+    """The process that runs this seed is killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError(seed)
+
+
+def test_a_process_that_is_killed_fails_the_soak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "run", killed)
+    with pytest.raises(RuntimeError, match="a process was killed while it ran seed 4"):
+        total(range(4, 8), USUAL, 2, lambda _line: None)
