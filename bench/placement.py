@@ -53,9 +53,9 @@ def _variants() -> list[tuple[str, Callable[[JobConfig], JobConfig]]]:
     fields = JobConfig.__struct_fields__
     variants: list[tuple[str, Callable[[JobConfig], JobConfig]]] = [("plain", lambda config: config)]
     if "constraints" in fields:
-        more: dict[str, Any] = {"constraints": ["disk == ssd"]}
+        more: dict[str, Any] = {"constraints": ["disk = ssd"]}
         if "spread" in fields:
-            more["spread"] = ["zone"]
+            more["spread"] = "zone"
         variants.append(("constraints and spread", lambda config: _with(config, more)))
     return variants
 

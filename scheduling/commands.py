@@ -49,7 +49,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def then(self, later: Batch) -> Batch:
-        """These and later ones, in order, each command once; those for another life than the later are out."""
+        """These and later ones, in order, each command once; not those for another life than the later."""
         commands = dict(self.commands)
         for agent, more in later.commands.items():
             earlier = commands.get(agent, ()) if self.is_for(agent, later.lives.get(agent, "")) else ()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from scheduling.actual import Actual
+from scheduling.actual import Actual, ContainerReport
 from scheduling.desired import Copy, Desired, Job, Placement
-from scheduling.job import task_prefix
+from scheduling.failures import given_up
+from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.placement import fits
 from scheduling.room import Room, need_of_job
@@ -26,8 +27,10 @@ class Emptying:
         self._actual = actual
         self._rooms = rooms
         self._now = now
-        # What is left of each version's budget of stops, and of the rooms that were looked at.
+        # By version: which of its tasks are down, and what is left of its budget of stops.
+        self._down: dict[str, frozenset[int]] = {}
         self._budgets: dict[str, int] = {}
+        # What is left of the rooms that were looked at.
         self._taken: dict[str, Room] = {}
 
     def moved(self, placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
@@ -37,23 +40,31 @@ class Emptying:
         job = self._desired.jobs.get(task_prefix(placement.task))
         if agent is None or agent.drain is None or agent.lost_since is not None or job is None:
             return copies
-        report = self._actual.report(agent.name, placement.task)
-        if report is not None and report.phase is Phase.ENDED:
+        if has_ended(self._actual.report(agent.name, placement.task), placement):
             return copies
         deadline_at = agent.drain.deadline_at
         overdue = deadline_at is not None and self._now >= deadline_at
-        if not overdue and not self._may_move(job):
+        if not overdue and not self._may_move(job, task_index(placement.task)):
             return copies
         return tuple(Copy(copy.agent, "stop") for copy in copies)
 
-    def _may_move(self, job: Job) -> bool:
-        """Whether a task of this version may be stopped, and has somewhere to go; takes both if so."""
+    def _may_move(self, job: Job, index: int) -> bool:
+        """Whether this task of a version may be stopped, and has somewhere to go; takes both if so.
+
+        One that is down already may go at any time: nobody has less for it.
+        """
         if self._desired.migration_of(job.prefix) is not None:
             return False  # its own steps keep the floor, and place nothing on a drained agent
         if job.prefix not in self._budgets:
-            self._budgets[job.prefix] = self._budget(job)
-        if self._budgets[job.prefix] <= 0:
+            self._look_at(job)
+        is_down = index in self._down[job.prefix]
+        if (self._budgets[job.prefix] <= 0 and not is_down) or not self._takes_room(job):
             return False
+        self._budgets[job.prefix] -= not is_down
+        return True
+
+    def _takes_room(self, job: Job) -> bool:
+        """Whether there is room for one more task of this version; taken if so."""
         need = need_of_job(job)
         for room in self._rooms:
             scratch = self._taken.get(room.agent, room)
@@ -63,18 +74,35 @@ class Emptying:
                         room, ports=dict(room.ports), prefixes=dict(room.prefixes)
                     )
                 scratch.take(need)
-                self._budgets[job.prefix] -= 1
                 return True
         return False
 
-    def _budget(self, job: Job) -> int:
-        """How many tasks of a version may be stopped now: what runs beyond its floor, a few at a time."""
+    def _look_at(self, job: Job) -> None:
+        """How many tasks of a version may be stopped now: what runs beyond its floor, a few at a time.
+
+        What has ended for good is neither missed nor needed.
+        """
         wanted = tuple(self._desired.indices(job))
         stands = standing(
             job.prefix, wanted, self._desired, self._actual, Health(), min_healthy_seconds=0.0, now=self._now
         )
+        ended = {index for index in wanted if self._has_ended(task_id(job.prefix, index))}
         running = len(stands.running & set(wanted))
-        return min(running - moving_floor(job), parallel(job) - (len(wanted) - running))
+        missing = len(wanted) - running - len(ended)
+        self._down[job.prefix] = stands.down - ended
+        self._budgets[job.prefix] = min(
+            running - max(0, moving_floor(job) - len(ended)), parallel(job) - missing
+        )
+
+    def _has_ended(self, task: str) -> bool:
+        row = self._desired.placements.get(task)
+        agent = row.running if row is not None else None
+        return row is not None and agent is not None and has_ended(self._actual.report(agent, task), row)
+
+
+def has_ended(report: ContainerReport | None, placement: Placement) -> bool:
+    """Whether a task has ended as its policy lets it: nobody starts it again."""
+    return report is not None and report.phase is Phase.ENDED and not given_up(report, placement)
 
 
 def moving_floor(job: Job) -> int:

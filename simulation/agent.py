@@ -84,6 +84,8 @@ class Agent:
         # Its host is gone for good.
         self.gone = False
         self.hung_until = 0.0
+        # While it deals with what came when it was hung.
+        self.waking = False
         self.slow_until = 0.0
         # Until then, how it answers requests and its stream: "errors", "did-errors", "contrary", "rubbish", …
         self.moods: dict[str, float] = {}
@@ -132,8 +134,10 @@ class Agent:
     def wake(self) -> None:
         """It has been hung; what came meanwhile is dealt with now."""
         waiting, self.waiting = self.waiting, []
+        self.waking = True
         for act in waiting:
             act()
+        self.waking = False
 
     # --- requests ---
 

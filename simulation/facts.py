@@ -107,6 +107,11 @@ class Facts:
         row = self.row(task)
         return next((copy for copy in row.copies if copy.agent == agent), None) if row else None
 
+    def is_lost(self, agent: str) -> bool:
+        """Whether an agent is written down as lost."""
+        known = self.desired.agents.get(agent)
+        return known is not None and known.lost_since is not None
+
     def wanted(self) -> list[str]:
         """The tasks that should run."""
         return [

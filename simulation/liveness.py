@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scheduling.container import FINISHED, RUNNING
-from scheduling.desired import PLACEMENT
+from scheduling.desired import PLACEMENT, Job
 from scheduling.job import task_prefix
 from scheduling.migration import State
 from scheduling.room import need_of
+from scheduling.update import Update
 from simulation.agent import Container
 from simulation.facts import Facts
 from simulation.stage import Backstage, Stage
@@ -24,6 +25,7 @@ def unfinished(facts: Facts, users: Users, stage: Stage) -> Iterator[tuple[str, 
     yield from _unwanted_are_gone(facts, wanted, stage)
     yield from _nothing_is_kept(facts, stage)
     yield from _migrations_end(facts)
+    yield from not_emptied(facts)
 
 
 def _migrations_end(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -54,7 +56,7 @@ def _wanted_run_once(facts: Facts, wanted: set[str], stage: Stage) -> Iterator[t
         if row is None or not any(copy.agent in there for copy in row.copies):
             if _pauses(stage, task):
                 continue
-            fitting = [name for name in there if _fits(facts, name, task)]
+            fitting = [name for name in there if fits(facts, name, task)]
             if fitting or holders:
                 yield (
                     f"{task} waits, though {fitting} have room and {holders} have it",
@@ -65,11 +67,11 @@ def _wanted_run_once(facts: Facts, wanted: set[str], stage: Stage) -> Iterator[t
             yield f"{task} is on {holders}, and meant to be on {row.running}", (task, *holders)
             continue
         container = facts.agents[holders[0]].containers[task]
-        if container.status != RUNNING and not _is_done(container):
+        if container.status != RUNNING and not is_done(container):
             yield f"{task} is {container.status or 'fetching'} on {holders[0]}", (task, *holders)
 
 
-def _is_done(container: Container) -> bool:
+def is_done(container: Container) -> bool:
     """Whether a task has ended as its policy lets it."""
     failed = container.exit.signaled or container.exit.exit_status != 0
     policy = container.config.restart
@@ -122,9 +124,45 @@ def machines(stage: Stage) -> list[Backstage]:
     return [machine for machine in stage.of_kind("StateMachine") if hasattr(machine.performer, "executor")]
 
 
-def _fits(facts: Facts, name: str, task: str) -> bool:
-    """Whether a task fits on an agent as it is."""
+def not_emptied(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A drained agent keeps only what fits nowhere else, what its job's floor or migration holds, and what
+    has ended for good; once its time is over, only that."""
+    for agent in facts.desired.agents.values():
+        if agent.drain is None or agent.lost_since is not None or facts.agents[agent.name].gone:
+            continue
+        overdue = agent.drain.deadline_at is not None
+        for task, container in facts.agents[agent.name].containers.items():
+            row, job = facts.row(task), facts.job_of(task)
+            stays = row is not None and row.running == agent.name and not is_done(container)
+            if job is None or not stays:
+                continue
+            fitting = [name for name in facts.agents if fits(facts, name, task)]
+            held = facts.desired.migration_of(job.prefix) is not None or _spare(facts, job) < 1
+            if overdue or (fitting and not held):
+                yield f"{task} stays on {agent.name}, which is drained", (task, agent.name, *fitting)
+
+
+def _spare(facts: Facts, job: Job) -> int:
+    """How many tasks of a version may be stopped now, floor and `max_parallel` kept."""
+    tasks = [f"{job.prefix}-{index}" for index in facts.desired.indices(job)]
+    done = sum(_is_done_anywhere(facts, task) for task in tasks)
+    running = sum(_runs(facts, task) for task in tasks)
+    update = job.config.update or Update()
+    floor = update.floor if update.floor is not None else job.config.scale - update.max_parallel
+    return min(running - max(0, floor - done), update.max_parallel - (len(tasks) - done - running))
+
+
+def _is_done_anywhere(facts: Facts, task: str) -> bool:
+    there = [agent.containers[task] for agent in facts.agents.values() if task in agent.containers]
+    return any(map(is_done, there))
+
+
+def fits(facts: Facts, name: str, task: str) -> bool:
+    """Whether a task fits on an agent as it is, and may be placed there."""
     agent = facts.agents[name]
+    known = facts.desired.agents.get(name)
+    if agent.gone or known is None or known.drained or known.lost_since is not None:
+        return False
     need = need_of(facts.configs[task_prefix(task)])
     there = [need_of(container.config) for container in agent.containers.values()]
     ports = {port for other in there for port in other.ports}

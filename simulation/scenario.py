@@ -18,7 +18,11 @@ CHAOS_SECONDS = 60.0
 PATIENCE_SECONDS = 12.0
 # So many faults of each seed go through all kinds and phases in turn, whatever the dice say.
 AIMED = 6
+# In every so many-th seed a migration is led along a rare way.
+STEERED = 3
 JOB_NAMES = ("web", "db", "cache", "queue")
+# Nobody else asks anything about this one.
+STEERED_JOB = "ledger"
 
 
 class AgentPlan(msgspec.Struct, frozen=True):
@@ -39,7 +43,8 @@ class Act(msgspec.Struct, frozen=True):
     target: str = ""
     seconds: float = 0.0
     number: int = 0
-    # Waits until a container (of the target, if there is one) is in this phase, for PATIENCE_SECONDS at most.
+    # Waits until a container (of the target, if there is one) is in this phase, for PATIENCE_SECONDS at most;
+    # a request: until a migration of the target is in this state.
     aim: str = ""
 
     def __str__(self) -> str:
@@ -118,12 +123,15 @@ _LASTS = {
 REQUESTS = {
     "schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0,
     "migrate": 5.0, "steer": 2.0, "restart": 0.7, "revert": 0.7, "stop": 0.5, "start": 0.7,
+    "drain": 1.5, "undrain": 1.0, "migrate to what fits nowhere": 0.2,
 }  # fmt: skip
+# What is asked for about agents; the rest is about jobs.
+OF_AGENTS = ("drain", "undrain")
 
 
 def job_config(name: str, variant: int, scale: int) -> JobConfig:
     """A job of the simulated users; the variants are versions of it."""
-    mem = {"web": 100, "db": 350, "cache": 150, "queue": 60}[name]
+    mem = {"web": 100, "db": 350, "cache": 150, "queue": 60, STEERED_JOB: 40}[name]
     return JobConfig(
         product="sim",
         environment="test",
@@ -149,7 +157,7 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     )  # fmt: skip
     names = [agent.name for agent in agents]
     weights = profile.weights or FAULTS
-    acts = [_request(rng, profile) for _ in range(rng.randint(*profile.requests))]
+    acts = [_request(rng, profile, names) for _ in range(rng.randint(*profile.requests))]
     for _ in range(rng.randint(*profile.faults)):
         kind = rng.choices(list(weights), list(weights.values()))[0]
         acts += _fault(rng, profile, names, kind, rng.choice(list(Phase)) if rng.random() < 0.4 else "")
@@ -157,6 +165,8 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     for number in range(AIMED):
         kind, phase = combinations[(seed * AIMED + number) % len(combinations)]
         acts += _fault(rng, profile, names, kind, phase)
+    if seed % STEERED == 0:
+        acts += _steered(seed, rng)
     if seed % 5 == 0:
         # Rare, and worth seeing: what is being made is there already, as it once was.
         aim = (Phase.CREATING, Phase.CREATED)[seed % 2]
@@ -174,11 +184,34 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     )
 
 
-def _request(rng: Random, profile: Profile) -> Act:
+def _request(rng: Random, profile: Profile, agents: list[str]) -> Act:
     # Most ask early, so that faults find something to hit.
     at = rng.random() ** 1.5 * profile.chaos_seconds
     kind = rng.choices(list(REQUESTS), list(REQUESTS.values()))[0]
-    return Act(at, kind, rng.choice(JOB_NAMES), 0.0, rng.randrange(1000))
+    return Act(at, kind, rng.choice(agents if kind in OF_AGENTS else JOB_NAMES), 0.0, rng.randrange(1000))
+
+
+def _steered(seed: int, rng: Random) -> list[Act]:
+    """A migration led along one of the ways that chance alone hardly ever takes, in turn."""
+    job, at = STEERED_JOB, rng.uniform(0.5, 5.0)
+    begin = Act(at, "schedule", job, 0.0, rng.randrange(1000))
+    # No policy of these numbers reverts by itself; ACTIONS of users.py begin anew with every fourth.
+    number = rng.randrange(192)
+    fails = Act(at + 4.0, "migrate to what fits nowhere", job, 0.0, number)
+    goes = Act(at + 4.0, "migrate", job, 0.0, number)
+    resume, abort = (Act(at + 5.0, "steer", job, 0.0, 4 * rng.randrange(99) + which) for which in (1, 2))
+    leave = Act(at + 5.0, "unschedule", job)
+    return [begin] + [
+        [fails, _once("failed", abort)],
+        [fails, _once("failed", resume)],
+        [fails, _once("failed", leave)],
+        [goes, _once("running", abort), _once("reverting", leave)],
+    ][seed // STEERED % 4]
+
+
+def _once(state: str, act: Act) -> Act:
+    """The same, once a migration of that job is in this state."""
+    return msgspec.structs.replace(act, aim=state)
 
 
 def _prepared(rng: Random, at: float, aim: str, agent: str) -> list[Act]:

@@ -13,13 +13,14 @@ import msgspec
 
 from actors.messages import Mutate, Mutated
 from scheduling.answer import Answer
+from scheduling.draining import DrainAgent, UndrainAgent
 from scheduling.durations import Duration
 from scheduling.job import JobConfig
 from scheduling.jobs import DeleteJob, HaltJob, ScheduleJob, UnscheduleJob
 from scheduling.migrating import Action, PutJob, RestartJob, RevertJob, SteerMigration
 from scheduling.registry import AgentSpec, Mutation, SyncAgents
 from scheduling.update import STRATEGIES, Update
-from simulation.scenario import Act, job_config
+from simulation.scenario import OF_AGENTS, Act, job_config
 from simulation.stage import Address, Stage
 
 ANSWER_SECONDS = 10.0
@@ -54,6 +55,9 @@ class Users:
 
     def act(self, act: Act) -> None:
         """Ask for what the scenario says."""
+        if act.kind in OF_AGENTS:
+            self.ask(_about_agent(act))
+            return
         variant, scale = act.number % 2, 1 + act.number // 2 % 4
         config = job_config(act.target, variant, scale)
         versions = self._scheduled(act.target)
@@ -65,6 +69,9 @@ class Users:
             "unschedule": UnscheduleJob(hash=(versions[-1] if versions else config).hash()),
             "delete": DeleteJob(key=config.key),
             "migrate": PutJob(config=_another(versions, config, scale), update=policy(act.number)),
+            "migrate to what fits nowhere": PutJob(
+                config=_too_large(_another(versions, config, scale)), update=policy(act.number)
+            ),
             "steer": SteerMigration(
                 id=self._latest_migration(act.target), action=ACTIONS[act.number % len(ACTIONS)]
             ),
@@ -142,6 +149,14 @@ class Users:
             self.contradictions.append(f"{asked.request_id}: {asked.answer}, then {message.answers[0]}")
 
 
+def _about_agent(act: Act) -> Mutation:
+    """Drained or not: emptied without a deadline, by one, or left with what it has; or open again."""
+    if act.kind == "undrain":
+        return UndrainAgent(agent=act.target)
+    seconds = float(5 + act.number % 30) if act.number % 3 == 0 else None
+    return DrainAgent(agent=act.target, empty=act.number % 5 > 0, seconds=seconds)
+
+
 def policy(number: int) -> Update:
     """An update policy out of a number: any strategy, any bounds that may work, quick to prove or to fail."""
     return Update(
@@ -164,6 +179,12 @@ def _another(versions: list[JobConfig], config: JobConfig, scale: int) -> JobCon
     return msgspec.structs.replace(versions[-1], env={"VARIANT": variant}, scale=scale)
 
 
+def _too_large(config: JobConfig) -> JobConfig:
+    """The same with more memory than any agent has."""
+    large = msgspec.structs.replace(config.resources, mem=100_000)
+    return msgspec.structs.replace(config, resources=large)
+
+
 def _what(mutation: Mutation) -> str:
     if isinstance(mutation, ScheduleJob | PutJob):
         return f"{mutation.config.hash()} x{mutation.config.scale}"
@@ -173,4 +194,9 @@ def _what(mutation: Mutation) -> str:
         return f"{mutation.action} {mutation.id}"
     if isinstance(mutation, DeleteJob | HaltJob | RestartJob | RevertJob):
         return str(mutation.key)
+    if isinstance(mutation, DrainAgent):
+        by = f" within {mutation.seconds:g} s" if mutation.seconds is not None else ""
+        return f"{mutation.agent}{by if mutation.empty else ', its tasks stay'}"
+    if isinstance(mutation, UndrainAgent):
+        return mutation.agent
     return ""

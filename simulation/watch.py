@@ -54,9 +54,12 @@ class Watch:
 
     def _requested(self, agent: Agent, step: Input, task: str, of_dead: bool) -> None:
         self.found(invariants.foreign_is_left_alone(self.facts, agent.name, step, task))
-        if step is Input.START and task in agent.containers:  # else it comes late, and starts nothing
+        # What was asked before it hung, and was lost for that, nobody can take back.
+        asked_before = agent.waking and self.facts.is_lost(agent.name)
+        # A start without a container comes late, and starts nothing.
+        if step is Input.START and task in agent.containers and not asked_before:
             self.found(invariants.starts_nowhere_else(self.facts, agent.name, task))
-        elif step is Input.STOP and not of_dead:
+        if step is Input.STOP and not of_dead:
             # The last words of a dead state machine may come late and hit a successor: v0 can't tell.
             self.found(invariants.healthy_is_not_stopped(self.facts, agent.name, task))
 
@@ -188,5 +191,6 @@ def _said(key: Key, value: Any) -> str:
         )
     if key[0] == "agent":
         lost = ", lost" if value.lost_since is not None else ""
-        return f"agent {key[1]}, known by {', '.join(value.sources) or 'nobody'}{lost}"
+        drained = ", drained" if value.drain is not None else ", closed" if value.drained else ""
+        return f"agent {key[1]}, known by {', '.join(value.sources) or 'nobody'}{lost}{drained}"
     return " ".join(key)

@@ -35,6 +35,8 @@ from simulation.watch import Watch
 RECOVERY_SECONDS = 300.0
 CALM_SECONDS = 20.0
 MOST_STEPS = 400_000
+# So often a user who waits for a migration looks how it stands.
+LOOK_SECONDS = 0.1
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -190,10 +192,17 @@ class World:
         return registries[0].address if registries else None
 
     def act(self, act: Act) -> None:
-        if act.kind in REQUESTS:
-            self.users.act(act)
-        else:
+        """It happens now; a request that waits for a migration looks again soon."""
+        if act.kind not in REQUESTS:
             self.faults.strike(act)
+        elif not act.aim or self._is_so(act):
+            self.users.act(act)
+        elif self.clock.elapsed < self.scenario.chaos_seconds:
+            self.clock.after(LOOK_SECONDS, lambda: self.act(act))
+
+    def _is_so(self, act: Act) -> bool:
+        migrations = self.facts.desired.migrations.values()
+        return any(each.key.job == act.target and each.state == act.aim for each in migrations)
 
     def _sample(self, agent: Agent) -> None:
         agent.sample()

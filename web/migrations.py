@@ -20,7 +20,7 @@ def migration_view(state: ClusterState, row: Migration, task: TaskLookup) -> Mig
     """One migration, with how many tasks of each version run."""
     old = _side(state, row, row.old, row.old_hash, row.old_scale, task)
     new = _side(state, row, row.new, row.new_hash, row.new_scale, task)
-    ticking = row.state is State.RUNNING and not row.paused and not row.awaits_promotion
+    ticking = row.state is State.RUNNING and not row.paused and not _canaries_run(row, new)
     return MigrationView(
         id=row.id,
         job=str(row.key),
@@ -84,7 +84,7 @@ def _message(row: Migration, new: SideView) -> str:
         return row.reason
     if row.state is State.DONE:
         return f"{row.new_hash} runs"
-    if row.awaits_promotion and len(row.new_wanted) >= row.limits.canary and new.running >= new.wanted:
+    if _canaries_run(row, new):
         verb = "canary runs" if new.running == 1 else "canaries run"
         how = (
             "it goes on when they have run for long enough"
@@ -94,3 +94,8 @@ def _message(row: Migration, new: SideView) -> str:
         return f"{new.running} {verb}; {how}"
     left = "1 old one is" if len(row.old_wanted) == 1 else f"{len(row.old_wanted)} old ones are"
     return f"{new.running} of {row.new_scale} new tasks run, {left} left"
+
+
+def _canaries_run(row: Migration, new: SideView) -> bool:
+    """Whether it waits just to be promoted, as far as is shown: that they run, not for how long."""
+    return row.awaits_promotion and len(row.new_wanted) >= row.limits.canary and new.running >= new.wanted

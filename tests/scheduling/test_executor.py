@@ -355,3 +355,18 @@ def test_the_part_of_a_batch_has_the_configs_it_needs() -> None:
     batch = Batch(commands={"a": (run, stop), "b": (other,)}, configs={"p": b"1", "q": b"2"})
     assert batch.part({"a", "x"}) == Batch(commands={"a": (run, stop)}, configs={"p": b"1"})
     assert batch.part({"a", "b"}) == batch
+
+
+def test_commands_for_an_earlier_life_are_dropped_when_those_for_a_later_one_come() -> None:
+    run = Command(task="t-0", generation=1, goal="run")
+    stop = Command(task="t-0", generation=2, goal="stop")
+    first = Batch(commands={"a": (run,), "b": (run,)}, configs={}, lives={"a": "one", "b": "one"})
+    assert first.is_for("a", "one")
+    assert not first.is_for("a", "two")
+    assert not first.is_for("c", "one")
+    assert first.part({"b"}).lives == {"b": "one"}
+    both = first.then(
+        Batch(commands={"a": (stop,), "b": (stop,)}, configs={}, lives={"a": "two", "b": "one"})
+    )
+    assert both.commands == {"a": (stop,), "b": (run, stop)}
+    assert both.lives == {"a": "two", "b": "one"}

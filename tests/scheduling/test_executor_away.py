@@ -48,6 +48,47 @@ def test_what_runs_and_what_is_to_be_stopped_goes_on(agent: Agent) -> None:
     assert agent.steps() == [("t-1", "stop")]
 
 
+def stopped(agent: Agent, task: str) -> None:
+    """It ran, was stopped for generation 2, and that is proven."""
+    agent.brought_up(task)
+    agent.command("stop", task, generation=2)
+    for step, shown in ((Input.STOP, "finished"), (Input.DELETE, "deleted")):
+        assert agent.steps() == [(task, step.value)]
+        agent.replies(task, step)
+        agent.says({task: shown})
+    assert agent.report(task).proves_absence(2)
+
+
+def test_what_was_proven_stopped_and_runs_again_waits_for_a_new_command(agent: Agent) -> None:
+    """Back from an old disk: its placement went on after the proof, and may want it to run by now."""
+    stopped(agent, "t-0")
+    agent.says({"t-0": "running"}, everything=True)
+    assert agent.steps() == []
+    assert (agent.report("t-0").goal, agent.report("t-0").phase) == ("", Phase.RUNNING)
+    agent.command("run", "t-0", generation=1)
+    assert agent.report("t-0").goal == "", "what is older than the stop stays old"
+    agent.command("run", "t-0", generation=3)
+    assert (agent.steps(), agent.report("t-0").generation) == ([], 3)
+
+
+def test_what_was_proven_stopped_and_runs_again_is_stopped_when_that_is_still_meant(agent: Agent) -> None:
+    stopped(agent, "t-0")
+    agent.says({"t-0": "running"}, everything=True)
+    agent.command("stop", "t-0", generation=2)
+    assert agent.steps() == [("t-0", "stop")]
+
+
+def test_what_is_stopped_and_not_proven_to_be_gone_is_stopped_again(agent: Agent) -> None:
+    agent.brought_up("t-0")
+    agent.command("stop", "t-0", generation=2)
+    agent.steps()
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "the stop is not answered yet"
+    agent.replies("t-0", Input.STOP, "unanswered", "timed out")
+    agent.says({"t-0": "running"})
+    assert agent.steps() == [("t-0", "stop")]
+
+
 def test_a_doubt_outlives_the_outage(agent: Agent) -> None:
     agent.command("run", "t-0")
     agent.steps()

@@ -16,6 +16,7 @@ from scheduling.lifecycle import Phase
 from scheduling.replica import Changes, Key, Publisher, Replica, Update
 
 A, B, C = ("job", "a"), ("job", "b"), ("agent", "c")
+AGENTS = frozenset({"agent"})
 
 
 def only(publisher: Publisher, now: float = 0.0) -> Update:
@@ -60,15 +61,36 @@ def test_what_did_not_really_change_is_not_published() -> None:
 
 
 def test_a_follower_of_some_kinds_hears_of_those_only() -> None:
-    publisher, replica = Publisher("e"), Replica()
+    publisher, replica = Publisher("e"), Replica(AGENTS)
     publisher.publish({A: 1, C: 1})
-    publisher.subscribe("x", 0.0, frozenset({"agent"}))
+    publisher.subscribe("x", 0.0, AGENTS)
     assert replica.receive(only(publisher)) == {C: 1}
     publisher.acknowledge("x", "e", 1, 0.0)
     publisher.publish({A: 2})
     assert publisher.due(0.0) == []
     publisher.publish({C: 2, B: 2})
     assert replica.receive(only(publisher)) == {C: 2}, "versions it was not sent are no gap"
+
+
+@pytest.mark.parametrize(("dead", "living"), [(None, AGENTS), (AGENTS, None)])
+def test_what_a_dead_subscriber_asked_for_is_not_taken_in_at_its_address(
+    dead: frozenset[str] | None, living: frozenset[str] | None
+) -> None:
+    """Both the snapshot and a change that would follow; it is noticed, and one subscribes (again)."""
+    publisher, replica = Publisher("e"), Replica(living)
+    publisher.publish({A: 1, C: 1})
+    publisher.subscribe("x", 0.0, dead)
+    assert replica.receive(only(publisher)) is None
+    assert (replica.epoch, replica.state) == ("", {})
+    publisher.subscribe("x", 0.0, living)
+    assert replica.receive(only(publisher)) is not None
+    publisher.subscribe("x", 0.0, dead)
+    only(publisher)
+    publisher.acknowledge("x", "e", 1, 0.0)
+    publisher.publish({A: 2, C: 2})
+    known = dict(replica.state)
+    assert replica.receive(only(publisher)) is None
+    assert replica.state == known
 
 
 def test_a_gap_is_noticed_and_changes_nothing() -> None:
@@ -149,7 +171,7 @@ class Seat:
     """One follower: its replica, and the messages on their way in both directions, in order."""
 
     kinds: frozenset[str] | None
-    replica: Replica = field(default_factory=Replica)
+    replica: Replica
     coming: list[Update] = field(default_factory=list)
     acknowledgements: list[tuple[str, int]] = field(default_factory=list)
     unacknowledged: int = 0
@@ -176,7 +198,14 @@ class Broadcasting(RuleBasedStateMachine):
     @rule(kinds=KINDS)
     def join(self, kinds: frozenset[str] | None) -> None:
         if len(self.seats) < 3:
-            self.seats[len(self.seats)] = Seat(kinds)
+            self.seats[len(self.seats)] = Seat(kinds, Replica(kinds))
+
+    @rule(number=st.integers(0, 2), kinds=KINDS)
+    def die_and_another_gets_the_address(self, number: int, kinds: frozenset[str] | None) -> None:
+        """Whatever is on its way still arrives, at somebody who did not ask for it."""
+        old = self.seats.get(number)
+        if old is not None:
+            self.seats[number] = Seat(kinds, Replica(kinds), old.coming, old.acknowledgements)
 
     @rule(number=st.integers(0, 2))
     def subscribe_if_needed(self, number: int) -> None:

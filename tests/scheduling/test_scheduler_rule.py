@@ -129,6 +129,19 @@ def test_of_several_copies_the_one_nearest_to_running_is_kept() -> None:
     assert write.copies == (Copy("a", "stop"), Copy("b", "run"), Copy("c", "stop"))
 
 
+@pytest.mark.parametrize(("adopt", "agents"), [(True, ["a", "b"]), (False, ["a"])])
+def test_of_an_imported_job_that_is_stopped_nothing_is_forgotten_where_nobody_has_looked(
+    adopt: bool, agents: list[str]
+) -> None:
+    """b may hold a copy, too, and answers after that on a is gone, with the job."""
+    stopped = msgspec.structs.replace(WEB, adopt=adopt, stopped=True)
+    desired: Changes = {(AGENT, name): agent(name) for name in "abc"} | {(JOB, WEB.prefix): stopped}
+    actual: Changes = {(ACTUAL_AGENT, name): status(name, answered=name != "b") for name in "abc"}
+    actual[CONTAINER, "a", TASK] = report("a", TASK)
+    (write,) = placed(told(desired, actual).decide(0.0))
+    assert write.copies == tuple(Copy(name, "stop") for name in agents)
+
+
 def test_a_container_on_its_way_out_is_not_adopted() -> None:
     desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
     actual: Changes = {(ACTUAL_AGENT, "a"): status("a")}

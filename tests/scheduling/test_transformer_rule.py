@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from rules_made import agent, job_config, placement, report, status, version_of
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
@@ -33,3 +34,17 @@ def test_a_lost_agent_that_is_connected_again_is_asked_for_nothing_before_it_cou
     assert set(transformer.decide(10.0).commands) == {"b"}
     transformer.desired_changed({(AGENT, "a"): agent("a")})
     assert [each.goal for each in transformer.decide(20.0).commands["a"]] == ["stop"]
+
+
+def test_commands_name_the_life_of_the_state_machine_they_are_meant_for() -> None:
+    transformer = Transformer()
+    transformer.desired_changed(
+        {(JOB, WEB.prefix): WEB, (AGENT, "a"): agent("a"), (PLACEMENT, TASK): placement(TASK, ("a", "run"))}
+    )
+    for life in ("one", "two"):
+        transformer.actual_changed({(ACTUAL_AGENT, "a"): status("a", link="stale")})
+        transformer.decide(1.0)
+        transformer.actual_changed({(ACTUAL_AGENT, "a"): msgspec.structs.replace(status("a"), life=life)})
+        batch = transformer.decide(2.0)
+        assert set(batch.commands) == {"a"}
+        assert batch.is_for("a", life)

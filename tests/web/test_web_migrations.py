@@ -78,6 +78,7 @@ def test_while_it_goes_on_the_job_shows_what_is_wanted_of_both_versions() -> Non
 def test_the_tasks_of_the_first_version_are_wanted_until_their_turn_to_go() -> None:
     cluster = town()
     begin(cluster, strategy="canary")
+    assert cluster.migration()["deadline_at"] is not None, "the canaries have to run in time"
     cluster.settle()
     listed = cluster.client.simulate_get("/api/v1/tasks", params={"job": "p/e/min"}).json["tasks"]
     assert len(listed) == 4
