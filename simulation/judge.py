@@ -21,11 +21,13 @@ from scheduling.presence import MarkLost
 from scheduling.registry import WritePlacement
 from scheduling.room import need_of
 from simulation.facts import Facts, Violation
+from simulation.judge_draining import judge_drained, judge_moves
 from simulation.judge_migration import judge_step
 from simulation.stage import Backstage
 
 # As docs/architecture.md has them; taken from nowhere else, so that a change there is noticed here.
 BRAKE_AGENTS, BRAKE_SHARE, BRAKE_SECONDS = 3, 0.5, 600.0
+MOST_REFUSALS = 3
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, CALM_SECONDS = 5.0, 300.0, 600.0
 
 
@@ -61,9 +63,11 @@ class SchedulerJudge:
         rule = actor.performer.rule
         self.stepped(actor, now)
         writes = {each.task: each for _, each in message.mutations if isinstance(each, WritePlacement)}
+        yield from judge_moves(rule, writes, now)
         for _, mutation in message.mutations:
             if isinstance(mutation, WritePlacement):
                 yield from self._judge_write(rule, mutation, now)
+                yield from judge_drained(rule, mutation)
             elif isinstance(mutation, StepMigration):
                 yield from judge_step(rule, mutation.migration)
             elif isinstance(mutation, MarkLost) and mutation.since is not None:
@@ -99,10 +103,12 @@ class SchedulerJudge:
 
     def _note_failure(self, rule: Any, old: Placement, agent: str, now: float) -> None:
         report = rule.actual.report(agent, old.task)
-        ended = report is not None and (report.phase is Phase.ENDED or report.refusals > 0)
         host = rule.desired.agents.get(agent)
         if host is None or host.lost_since is not None:
             return
+        # A few refusals alone are no failure: its agent is drained, then.
+        refused = report is not None and report.refusals >= (MOST_REFUSALS if host.drain is not None else 1)
+        ended = refused or (report is not None and report.phase is Phase.ENDED)
         before = self.failed.get(old.task)
         if not ended or (before is not None and before.generation == old.generation):
             return

@@ -23,8 +23,8 @@ def judge_step(rule: Any, after: Migration) -> Iterator[Violation]:
     stopped = [task_id(prefix, index) for prefix, was, now in sides for index in was - now]
     started = [task_id(prefix, index) for prefix, was, now in sides for index in now - was]
     kept = [task_id(prefix, index) for prefix, _, now in sides for index in now]
-    running = sum(_stands(rule, task) == "running" for task in kept)
-    taken = [task for task in stopped if _stands(rule, task) != "down"]
+    running = sum(stands(rule, task) == "running" for task in kept)
+    taken = [task for task in stopped if stands(rule, task) != "down"]
     if taken and running < after.limits.floor:
         text = f"{', '.join(taken)} is stopped; {running} are left, the floor is {after.limits.floor}"
         yield Violation("the floor is kept", text, tuple(taken))
@@ -66,7 +66,7 @@ def judge_end(before: Migration | None, after: Migration, desired: Any) -> Itera
         yield Violation("a migration ends in one version", text, (stays, leaves))
 
 
-def _stands(rule: Any, task: str) -> str:
+def stands(rule: Any, task: str) -> str:
     """running, down, or unknown, by what the scheduler has heard."""
     row = rule.desired.placements.get(task)
     agent = row.running if row is not None else None

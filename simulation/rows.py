@@ -52,6 +52,14 @@ MIGRATIONS = (
     "a migration is resumed",
     "a migration is promoted",
 )
+DRAINING = (
+    "an agent is drained",
+    "an agent is drained, by a deadline",
+    "an agent is closed, and its tasks stay",
+    "a task is moved away from a drained agent",
+    "a task is moved away from a drained agent whose deadline is over",
+    "a drained agent is open again",
+)
 # What a run can't play, and why; the tests of these rows are elsewhere.
 UNPLAYABLE = {
     "a reader asks another worker than the writer did": "web is not part of the simulation",

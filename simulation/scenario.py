@@ -167,9 +167,9 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
         acts += _fault(rng, profile, names, kind, phase)
     if seed % STEERED == 0:
         acts += _steered(seed, rng)
-    if seed % 5 == 0:
-        # Rare, and worth seeing: what is being made is there already, as it once was.
-        aim = (Phase.CREATING, Phase.CREATED)[seed % 2]
+    if seed % 5 < 2:
+        # Rare, and worth seeing: what is being made is there already, as it once was, or what is deleted, again.
+        aim = (Phase.CREATING, Phase.CREATED)[seed % 2] if seed % 5 == 0 else Phase.DELETING
         acts += _fault(rng, profile, names, "agent crashes, old disk", aim)
     return Scenario(
         seed=seed,
@@ -195,18 +195,19 @@ def _steered(seed: int, rng: Random) -> list[Act]:
     """A migration led along one of the ways that chance alone hardly ever takes, in turn."""
     job, at = STEERED_JOB, rng.uniform(0.5, 5.0)
     begin = Act(at, "schedule", job, 0.0, rng.randrange(1000))
-    # No policy of these numbers reverts by itself; ACTIONS of users.py begin anew with every fourth.
+    # No policy of these numbers reverts by itself; a request to steer is one of ACTIONS (users.py), by number.
     number = rng.randrange(192)
     fails = Act(at + 4.0, "migrate to what fits nowhere", job, 0.0, number)
     goes = Act(at + 4.0, "migrate", job, 0.0, number)
-    resume, abort = (Act(at + 5.0, "steer", job, 0.0, 4 * rng.randrange(99) + which) for which in (1, 2))
+    pause, resume, abort = (Act(at + 5.0, "steer", job, 0.0, which) for which in range(3))
     leave = Act(at + 5.0, "unschedule", job)
     return [begin] + [
         [fails, _once("failed", abort)],
         [fails, _once("failed", resume)],
         [fails, _once("failed", leave)],
         [goes, _once("running", abort), _once("reverting", leave)],
-    ][seed // STEERED % 4]
+        [goes, _once("running", pause), msgspec.structs.replace(resume, at=at + 15.0)],
+    ][seed // STEERED % 5]
 
 
 def _once(state: str, act: Act) -> Act:

@@ -13,11 +13,13 @@ from scheduling.migration import Migration
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
 from simulation.facts import Facts
-from simulation.rows import FAILURES, RACES
+from simulation.judge_draining import is_overdue
+from simulation.rows import DRAINING, FAILURES, RACES
 from simulation.stage import Address, Backstage, Stage
 
 (_WRITE_IN_FLIGHT, _MOVE, _BACK_BEFORE, _BACK_AFTER, _AWAY, _ADOPTED, _LATE, _, _AGAIN, _NO_ANSWER, _,
  _CAPACITY) = RACES  # fmt: skip
+_DRAINED, _DEADLINE, _CLOSED, _MOVED, _MOVED_LATE, _OPENED = DRAINING
 (_, _BREAKS, _SILENT, _ACTOR_DIES, _SUPERVISOR_DIES, _, _, _HOST, _FULL, _, _NO_ROOM) = FAILURES
 
 
@@ -94,8 +96,15 @@ class Sightings:
                 self.counts[_SILENT] += old.lost_since is None and new.lost_since is not None
                 if old.lost_since is not None and new.lost_since is None:
                     self._is_back(new.name)
+                self._closes(old, new)
             elif key[0] == PLACEMENT and isinstance(new, Placement):
                 self._placed(old, new)
+
+    def _closes(self, old: Agent, new: Agent) -> None:
+        self.counts[_OPENED] += old.drained and not new.drained
+        if (new.drained, new.drain) != (old.drained, old.drain) and new.drained:
+            by = new.drain.deadline_at if new.drain is not None else None
+            self.counts[_CLOSED if new.drain is None else _DRAINED if by is None else _DEADLINE] += 1
 
     def _is_back(self, name: str) -> None:
         for task in self._facts.agents[name].containers:
@@ -108,6 +117,10 @@ class Sightings:
     def _placed(self, old: Placement | None, new: Placement) -> None:
         where, task = new.running, new.task
         was = old.running if old is not None else None
+        host = self._facts.desired.agents.get(was) if was is not None else None
+        if where is None and host is not None and host.drain is not None and self._facts.job_of(task):
+            late = is_overdue(host, self._stage.clock.now)
+            self.counts[_MOVED_LATE if late else _MOVED] += 1
         if where is None:
             away = any(self._links.get(copy.agent) != "connected" for copy in new.copies)
             self.counts[_AWAY] += away and self._facts.job_of(task) is None

@@ -272,7 +272,8 @@ def test_kill_9_after_every_step_of_each_strategy(tmp_path: Path, how: str) -> N
                     kills += 1
                     told = killed.next_step(name, told["version"])
             assert told["state"] == "done", told
-            assert kills >= 3, f"{strategy} has more steps than these"
+            # The first step may have been taken before anybody looked.
+            assert kills >= 2, f"{strategy} has more steps than these"
             assert floor.least >= FLOORS[strategy], strategy
             expected |= Counter(dict.fromkeys(killed.scheduler.wait_running("many", 2), 1))
             wait_until(partial(has_started, starts, expected), f"{expected}, not {started(starts)}")
