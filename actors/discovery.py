@@ -10,9 +10,11 @@ from uuid import uuid4
 from actors.base import CannotStartError, HarpoonActor
 from actors.messages import Mutate, Mutated, Wire
 from config.agents_file import AgentsFileError, read_agents_file, spec
+from scheduling.answer import Answer
 from scheduling.registry import AgentSpec, SyncAgents
 
 ANSWER_SECONDS = 10.0
+ASK_AGAIN_SECONDS = 10.0
 STATIC, FILE = "static", "file"
 
 
@@ -33,6 +35,8 @@ class Discovery(HarpoonActor):
         self._sending: dict[str, tuple[AgentSpec, ...]] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._complaint = ""
+        self._kept: dict[str, tuple[str, ...]] = {}
+        self._ask_again_at = 0.0
         try:
             self._read_file()
         except AgentsFileError as error:
@@ -59,7 +63,7 @@ class Discovery(HarpoonActor):
 
     def settle(self) -> None:
         """Tell the registry what it has not been told."""
-        if self.settings is None or self._batch:
+        if self.settings is None or self._batch or time.monotonic() < self._ask_again_at:
             return
         self._sending = {
             source: agents for source, agents in self._known.items() if self._told.get(source) != agents
@@ -81,6 +85,18 @@ class Discovery(HarpoonActor):
             return  # told again when the tick gives this one up
         self._batch = ""
         self._told.update(self._sending)
+        for source, answer in zip(self._sending, message.answers, strict=True):
+            self._keep(source, answer)
+
+    def _keep(self, source: str, answer: Answer) -> None:
+        """Agents with tasks keep their addresses until they are empty: the registry is asked again."""
+        if answer.kept:
+            del self._told[source]
+            self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+        if answer.kept != self._kept.get(source, ()):
+            self._kept[source] = answer.kept
+            if answer.kept:
+                self.log.warning("%s", answer.message)
 
     def _read_file(self) -> None:
         if self.settings is None or not self.settings.agents_file:

@@ -49,8 +49,8 @@ def agent_add(session: Session, name: str, address: str, labels: tuple[str, ...]
 def agent_remove(session: Session, name: str) -> None:
     """Take out the agent NAME, which was added by `agent add`.
 
-    Its tasks are stopped, and it leaves once it is empty; a lost one leaves at once. Drain it first to move
-    its tasks.
+    It leaves once it is empty; a lost one leaves at once. Its tasks stay until they are unscheduled: drain it
+    first, to move them.
     """
     _change(session, "DELETE", name)
 
@@ -112,7 +112,8 @@ def _wait_until_empty(session: Session, name: str, timeout: Duration) -> None:
     shown: int | None = None
     try:
         while True:
-            left = _agent(session, name).tasks
+            seen = _agent(session, name)
+            left = seen.drain.left if seen.drain is not None else seen.tasks
             if left == 0:
                 if not session.as_json:
                     session.line(f"{name} is empty")

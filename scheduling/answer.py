@@ -14,6 +14,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a mutation; `version` is the registry's at which it holds, `hash` the job's.
 
     `migration`: the id of the migration that it began, or that is in its way.
+    `kept`: agents that keep their addresses for now, because they have tasks.
     """
 
     result: Result
@@ -21,6 +22,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     hash: str = ""
     migration: str = ""
+    kept: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:

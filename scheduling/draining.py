@@ -23,7 +23,7 @@ class AddAgent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemoveAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator takes out again what was added so; its tasks are stopped, or given up if it is lost."""
+    """An operator takes out again what was added so. It leaves once it is empty, or lost."""
 
     name: str
 
@@ -61,6 +61,13 @@ def add_agent(desired: Desired, mutation: AddAgent, version: int) -> tuple[Answe
     if old is not None and API not in old.sources and old.sources:
         text = f"{old.name} comes from {' and '.join(old.sources)}; change it there"
         return Answer(result="conflict", message=text), {}
+    if old is not None and stays_put(desired, old, mutation.endpoint):
+        left = len(desired.by_agent[old.name])
+        text = (
+            f"{old.name} has {left} tasks at {old.endpoint}; drain it first, or add {mutation.endpoint} "
+            f"under another name"
+        )
+        return Answer(result="conflict", message=text), {}
     agent = msgspec.structs.replace(
         old or Agent(name=mutation.name, endpoint=mutation.endpoint),
         endpoint=mutation.endpoint,
@@ -73,6 +80,15 @@ def add_agent(desired: Desired, mutation: AddAgent, version: int) -> tuple[Answe
     return Answer(result="changed" if old else "created", message=text), {
         (AGENT, agent.name): msgspec.structs.replace(agent, version=version)
     }
+
+
+def stays_put(desired: Desired, agent: Agent, endpoint: str) -> bool:
+    """Whether an agent may not be looked for at another address: its tasks run where it is.
+
+    There they would be unknown, and be started once more. Those of a lost one run elsewhere already.
+    """
+    moves = agent.endpoint != endpoint
+    return moves and agent.lost_since is None and bool(desired.by_agent.get(agent.name))
 
 
 def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple[Answer, Changes]:
@@ -89,7 +105,7 @@ def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple
     left = len(desired.by_agent.get(agent.name, ()))
     if not left:
         return Answer(result="changed", message=f"{agent.name} is removed"), {(AGENT, agent.name): None}
-    text = f"{agent.name} is removed once it is empty; it has {left} tasks. Drain it to move them"
+    text = f"{agent.name} leaves once it is empty; it has {left} tasks, which stay. Drain it to move them"
     return Answer(result="changed", message=text), {
         (AGENT, agent.name): msgspec.structs.replace(agent, sources=(), version=version)
     }

@@ -15,7 +15,11 @@ from scheduling.dependencies import cycle
 from scheduling.desired import HISTORY, JOB, Desired, Job
 from scheduling.history import History, Past
 from scheduling.job import JobConfig, JobKey
+from scheduling.migration import State
 from scheduling.replica import Changes
+
+# As an expected version: whichever it is, there must be one.
+ANY = -1
 
 
 class ScheduleJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,8 +194,10 @@ def circular(desired: Desired, config: JobConfig) -> Answer | None:
 def precondition(versions: list[Job], expected: int | None, key: JobKey) -> Answer | None:
     """The refusal where the job is not at the version that the request has seen."""
     at = max((job.version for job in versions), default=0)
-    if expected is None or expected == at:
+    if expected is None or expected == at or (expected == ANY and at):
         return None
+    if expected == ANY:
+        return Answer(result="precondition failed", message=f"{key} is not scheduled, and was to be")
     text = (
         f"{key} is at version {at}, not {expected}; it runs {hashes(versions)} now"
         if at
@@ -229,4 +235,8 @@ def _under_way(desired: Desired, key: JobKey) -> Answer | None:
     if migration is None:
         return None
     text = f"{key} is being migrated ({migration.id}); wait for it, or abort it first"
+    if migration.state is State.REVERTING:
+        text = f"{key} is being brought back to {migration.old_hash} ({migration.id}); wait for that"
+    elif migration.state is State.FAILED:
+        text = f"{key} is in a migration that has failed ({migration.id}); resume or abort it first"
     return Answer(result="conflict", message=text, migration=migration.id)

@@ -5,7 +5,7 @@ Part of the registry's rule, see `scheduling.registry`. How a migration goes on 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,8 +13,9 @@ from config.bounds import ENDED_KEPT
 from scheduling import migration as way
 from scheduling.answer import Answer
 from scheduling.desired import HISTORY, JOB, MIGRATION, Desired, Job
-from scheduling.job import JobConfig, JobKey
+from scheduling.job import JobConfig, JobKey, decode_hook, encode_hook
 from scheduling.jobs import (
+    ANY,
     ScheduleJob,
     circular,
     fresh_prefix,
@@ -49,20 +50,28 @@ class PutJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RevertJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Migrate a job back to an earlier version; None: to the last one that was not given up."""
+    """Migrate a job back to an earlier version; None: to the last one that was not given up.
+
+    `override`: fields of an update policy as JSON, over those of the policy that this version has.
+    """
 
     key: JobKey
     number: int | None = None
     expected: int | None = None
     update: Update | None = None
+    override: dict[str, Any] | None = None
 
 
 class RestartJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Replace all tasks of a job by new ones of the same config, by its policy or by `update`."""
+    """Replace all tasks of a job by new ones of the same config, by its policy or by `update`.
+
+    `override`: as in RevertJob.
+    """
 
     key: JobKey
     expected: int | None = None
     update: Update | None = None
+    override: dict[str, Any] | None = None
 
 
 class SteerMigration(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +102,9 @@ def put(desired: Desired, mutation: PutJob, version: int, now: float) -> tuple[A
         answer, changes = schedule(desired, ScheduleJob(config=config), version, now)
         return answer, _with_plan(changes, mutation.planned)
     job, name = versions[-1], config.hash()
-    if config == job.config and name == job.hash and (len(versions) == 1 or desired.migration_of(job.prefix)):
+    under_way = desired.migration_of(job.prefix)
+    settled_on = len(versions) == 1 or (under_way is not None and under_way.state is State.RUNNING)
+    if config == job.config and name == job.hash and settled_on:
         text = f"{config.key} is {name} already; nothing changes"
         return Answer(result="unchanged", message=text, hash=name), {}
     refused = single(desired, config.key)
@@ -119,7 +130,8 @@ def revert(desired: Desired, mutation: RevertJob, version: int, now: float) -> t
         wanted = "no earlier version" if mutation.number is None else f"no version {mutation.number}"
         text = f"{mutation.key} has {wanted} to go back to; there are {kept}"
         return Answer(result="not found", message=text), {}
-    again = PutJob(config=past.config, update=mutation.update)
+    update = _overridden(past.config, mutation.override) or mutation.update
+    again = PutJob(config=past.config, update=update)
     return put(desired, again, version, now)
 
 
@@ -133,7 +145,8 @@ def restart(desired: Desired, mutation: RestartJob, version: int, now: float) ->
     if job.stopped:
         text = f"{mutation.key} is stopped; start it instead"
         return Answer(result="conflict", message=text, hash=job.hash), {}
-    return begin(desired, job, job.config, mutation.update, version, now)
+    update = _overridden(job.config, mutation.override) or mutation.update
+    return begin(desired, job, job.config, update, version, now)
 
 
 def begin(
@@ -194,7 +207,7 @@ def steer(desired: Desired, mutation: SteerMigration, version: int, now: float) 
     migration = desired.migrations.get(mutation.id)
     if migration is None:
         return Answer(result="not found", message=f"there is no migration {mutation.id}"), {}
-    if mutation.expected not in (None, migration.generation):
+    if mutation.expected not in (None, ANY, migration.generation):
         text = f"{migration.id} is at version {migration.generation}, not {mutation.expected}"
         return Answer(result="precondition failed", message=text), {}
     try:
@@ -266,6 +279,14 @@ def _fresh_id(desired: Desired, version: int) -> str:
     while f"m-{number}" in desired.migrations:
         number += 1
     return f"m-{number}"
+
+
+def _overridden(config: JobConfig, override: dict[str, Any] | None) -> Update | None:
+    """A config's policy with these fields instead, which have been looked at already; None without any."""
+    if not override:
+        return None
+    policy = msgspec.to_builtins(config.update or Update(), enc_hook=encode_hook)
+    return msgspec.convert({**policy, **override}, Update, dec_hook=decode_hook)
 
 
 def _not_replaceable(desired: Desired, mutation: PutJob) -> Answer:

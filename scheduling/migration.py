@@ -112,7 +112,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     `there`: those with a row, a copy that may exist on an agent that is not lost. `running`: proven to
     run, on an agent that is heard. `down`: proven not to run. What is in neither is unknown. `healthy`:
-    running for long enough. `failed`: index → why it can't run.
+    running for long enough. `failed`: index → why it can't run. `obstacle`: what keeps those
+    that are wanted from being healthy, as far as it is known.
     """
 
     there: frozenset[int] = frozenset()
@@ -120,6 +121,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     down: frozenset[int] = frozenset()
     healthy: frozenset[int] = frozenset()
     failed: dict[int, str] = {}
+    obstacle: str = ""
 
 
 def moved(migration: Migration, said: Input, **changes: object) -> Migration:
@@ -155,7 +157,8 @@ def _trouble(migration: Migration, new: Standing, now: float, progress_at: float
         return new.failed[index]
     waits = migration.awaits_promotion and _all(migration.limits.canary) <= new.healthy
     if not waits and now - progress_at > migration.limits.deadline_seconds:
-        return f"nothing went forward for {migration.limits.deadline_seconds:g} s"
+        why = f": {new.obstacle}" if new.obstacle else ""
+        return f"nothing went forward for {migration.limits.deadline_seconds:g} s{why}"
     return ""
 
 
@@ -206,13 +209,12 @@ def _backward(migration: Migration, old: Standing, new: Standing, now: float) ->
         return moved(migration, Input.FINISH, progress_at=now)
     wanted = set(migration.old_wanted)
     budget = (
-        migration.limits.ceiling
-        - _occupied(old, migration.old_wanted)
-        - _occupied(new, migration.new_wanted)
+        migration.limits.ceiling - _occupied(old, migration.old_wanted) - _occupied(new, migration.new_wanted)
     )
     wanted |= _first(everything - wanted, budget)
     kept = set(migration.new_wanted)
-    enough = len(old.running & wanted)
+    # Not all that runs for a moment: the good ones do not go for such as end at once.
+    enough = len(old.healthy & wanted)
     kept -= _stoppable(new, kept, enough, migration.limits.floor, len(kept))
     if (wanted, kept) == (set(migration.old_wanted), set(migration.new_wanted)):
         return None

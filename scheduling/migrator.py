@@ -6,13 +6,18 @@ anew, so the time in which nobody watched makes nothing healthy and lets no dead
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from scheduling.actual import Actual
 from scheduling.desired import Desired
 from scheduling.failures import Failures
 from scheduling.job import task_id
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration, Standing, advance
-from scheduling.standing import Health, failing, standing
+from scheduling.standing import Health, failing, obstacle, standing
+from scheduling.waiting import Waiting
 
 # What must change for a migration to have gone forward.
 _Mark = tuple[object, ...]
@@ -25,8 +30,15 @@ class Migrator:
         self._health = Health()
         self._progress: dict[str, tuple[_Mark, float]] = {}
 
-    def steps(self, desired: Desired, actual: Actual, failures: Failures, now: float) -> list[StepMigration]:
-        """The steps that are due."""
+    def steps(
+        self,
+        desired: Desired,
+        actual: Actual,
+        failures: Failures,
+        now: float,
+        waiting: Mapping[str, Waiting] = {},
+    ) -> list[StepMigration]:
+        """The steps that are due. `waiting`: by version, why tasks of it have no place."""
         under_way = [desired.migrations[name] for name in sorted(set(desired.migrating.values()))]
         self._forget_all_but(under_way, desired)
         steps = []
@@ -35,10 +47,19 @@ class Migrator:
             new = self._standing(migration, migration.new, desired, actual, now)
             since = max(migration.begun_at, migration.tried_at)
             ill = tuple(index for index in migration.new_wanted if index not in new.healthy)
-            failed = failing(migration.new, ill, desired, actual, failures, since)
-            new = Standing(
-                there=new.there, running=new.running, down=new.down, healthy=new.healthy, failed=failed
+            failed = failing(
+                migration.new,
+                ill,
+                desired,
+                actual,
+                failures,
+                self._health,
+                since,
+                resumed=migration.tried_at > migration.begun_at,
             )
+            why = waiting.get(migration.new)
+            hindered = why.reason if why else obstacle(migration.new, ill, desired, actual, failures)
+            new = msgspec.structs.replace(new, failed=failed, obstacle=hindered)
             stepped = advance(migration, old, new, now, self._progress_at(migration, old, new, now))
             if stepped is not None:
                 steps.append(StepMigration(migration=stepped, expected=migration.generation))

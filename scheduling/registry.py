@@ -23,11 +23,13 @@ from scheduling.draining import (
     add_agent,
     drain_agent,
     remove_agent,
+    stays_put,
     undrain_agent,
 )
 from scheduling.history import History, Past
 from scheduling.job import encode_hook
 from scheduling.jobs import (
+    ANY,
     DeleteJob,
     HaltJob,
     ScheduleJob,
@@ -176,7 +178,7 @@ def judge(
     changed it already. `now`: seconds since 1970, for what is dated.
     """
     at = version - 1 if at is None else at
-    if isinstance(mutation, RestoreSnapshot) and mutation.expected not in (None, at):
+    if isinstance(mutation, RestoreSnapshot) and mutation.expected not in (None, ANY, at):
         text = f"the registry is at version {at}, not {mutation.expected}"
         return Answer(result="precondition failed", message=text, version=at), {}
     if type(mutation) in _DATED_RULES:
@@ -203,12 +205,15 @@ def _by_name(desired: Desired, specs: tuple[AgentSpec, ...]) -> dict[str, AgentS
 
 def _sync_agents(desired: Desired, mutation: SyncAgents, version: int) -> tuple[Answer, Changes]:
     changes: Changes = {}
+    kept: list[str] = []
     wanted = _by_name(desired, mutation.agents)
     for name, spec in wanted.items():
         old = desired.agents.get(name, Agent(name=name, endpoint=spec.endpoint))
+        if stays_put(desired, old, spec.endpoint):
+            kept.append(name)
         new = msgspec.structs.replace(
             old,
-            endpoint=spec.endpoint,
+            endpoint=old.endpoint if name in kept else spec.endpoint,
             labels=spec.labels,
             sources=tuple(sorted({*old.sources, mutation.source})),
         )
@@ -222,7 +227,10 @@ def _sync_agents(desired: Desired, mutation: SyncAgents, version: int) -> tuple[
                 None if empty else msgspec.structs.replace(old, sources=left, version=version)
             )
     result: Result = "changed" if changes else "unchanged"
-    return Answer(result=result, message=f"{mutation.source} knows {len(wanted)} agents"), changes
+    text = f"{mutation.source} knows {len(wanted)} agents"
+    if kept:
+        text += f"; until they are empty, or lost, these keep their addresses: {', '.join(kept)}"
+    return Answer(result=result, message=text, kept=tuple(kept)), changes
 
 
 def _place(desired: Desired, mutation: WritePlacement, version: int) -> tuple[Answer, Changes]:

@@ -150,7 +150,7 @@ class Scheduler:
         changed: dict[str, Waiting | None] = {}
         for prefix in sorted(touched_prefixes | set(self._unplaced)):
             self._place(prefix, writes, changed, now)
-        writes += self._migrator.steps(self.desired, self.actual, self._failures, now)
+        writes += self._migrator.steps(self.desired, self.actual, self._failures, now, self._waiting)
         writes += [MarkLost(agent=name, since=None) for name in back]
         writes += self._lost.lost(self.desired, self.actual, now)
         writes += ended_release(self.desired, self.actual)

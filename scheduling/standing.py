@@ -31,6 +31,15 @@ class Health:
 
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
+        # By task: where, since when restarts count, and how many there were by then.
+        self._bases: dict[str, tuple[str, float, int]] = {}
+
+    def restarts_since(self, task: str, agent: str, restarts: int, since: float, *, all_count: bool) -> int:
+        """How often a task was restarted since then; `all_count`: all its restarts were since then."""
+        base = self._bases.get(task)
+        if base is None or base[:2] != (agent, since):
+            base = self._bases[task] = (agent, since, 0 if all_count else restarts)
+        return max(0, restarts - base[2])
 
     def ran_for(self, task: str, agent: str, process: ProcessState, now: float) -> float:
         """For how many seconds a task that runs now has been seen running in this life."""
@@ -46,6 +55,7 @@ class Health:
     def forget_all_but(self, tasks: set[str]) -> None:
         """Only these are still of interest."""
         self._runs = {task: run for task, run in self._runs.items() if task in tasks}
+        self._bases = {task: base for task, base in self._bases.items() if task in tasks}
 
 
 def standing(
@@ -61,9 +71,12 @@ def standing(
     """How the tasks of a version stand, those `wanted` and those with a row. Failures are told apart."""
     there, running, down, healthy = set(), set(), set(), set()
     rows = {task_index(task): desired.placements[task] for task in desired.by_prefix.get(prefix, ())}
+    unheard = _may_run_anywhere(prefix, desired, actual)
     for index in {*rows, *wanted}:
         task = task_id(prefix, index)
         row = rows.get(index)
+        if row is None and unheard:
+            continue  # who knows, before everybody was asked
         if row is not None and any(_may_be_there(desired, copy.agent) for copy in row.copies):
             there.add(index)
         report = _report(row, actual) if row is not None else None
@@ -99,10 +112,15 @@ def failing(
     desired: Desired,
     actual: Actual,
     failures: Failures,
+    health: Health,
     since: float,
+    *,
+    resumed: bool = False,
 ) -> dict[int, str]:
-    """Which of these tasks of a version, wanted and not healthy, can't run, and why, by what happened since
-    then."""
+    """Which of these tasks of a version, wanted and not healthy, can't run, and why.
+
+    By what happened since then; `resumed`: it was tried before that, too.
+    """
     found = {}
     for index in wanted:
         task = task_id(prefix, index)
@@ -113,14 +131,48 @@ def failing(
             found[index] = f"{task} failed {failure.count} times, last on {failure.agent}: {failure.reason}"
         elif report is not None and report.instance is not None and report.goal == "run":
             process = report.instance.process_state
-            if process.restarts >= MOST_RESTARTS and report.instance.status not in (FINISHED, FAILED):
+            restarts = health.restarts_since(
+                task, report.agent, process.restarts, since, all_count=not resumed
+            )
+            if restarts >= MOST_RESTARTS and report.instance.status not in (FINISHED, FAILED):
                 ended = how_it_ended(report.instance)
-                found[index] = f"{task} was restarted {process.restarts} times on {report.agent}: {ended}"
+                found[index] = f"{task} was restarted {restarts} times on {report.agent}: {ended}"
     return found
+
+
+def obstacle(
+    prefix: str, wanted: tuple[int, ...], desired: Desired, actual: Actual, failures: Failures
+) -> str:
+    """What keeps these tasks from being healthy, as far as it is seen, for the first that tells anything."""
+    for index in wanted:
+        task = task_id(prefix, index)
+        failure, row = failures.of(task), desired.placements.get(task)
+        report = _report(row, actual) if row is not None else None
+        if failure is not None:
+            return f"{task} failed on {failure.agent}: {failure.reason}"
+        if report is None:
+            continue
+        if report.error:
+            return f"{task} on {report.agent}: {report.error}"
+        if report.instance is not None and report.instance.process_state.restarts:
+            times = report.instance.process_state.restarts
+            return f"{task} was restarted {times} times on {report.agent}: {how_it_ended(report.instance)}"
+        if report.phase is not Phase.RUNNING:
+            return f"{task} is {report.phase.value} on {report.agent}"
+    return ""
 
 
 def _report(row: Placement, actual: Actual) -> ContainerReport | None:
     return actual.report(row.running, row.task) if row.running is not None else None
+
+
+def _may_run_anywhere(prefix: str, desired: Desired, actual: Actual) -> bool:
+    """Whether tasks of an imported version may run where nobody has looked yet."""
+    job = desired.jobs.get(prefix)
+    if job is None or not job.adopt:
+        return False
+    asked = [name for name in desired.agents if _may_be_there(desired, name)]
+    return not asked or not all(map(actual.answered, asked))
 
 
 def _may_be_there(desired: Desired, name: str) -> bool:

@@ -70,14 +70,20 @@ def limits(update: Update, old_scale: int, new_scale: int) -> Limits:
     floor = update.floor
     if floor is None:
         floor = smaller if ceiling > smaller and surge else max(0, smaller - update.max_parallel)
+    canaries = min(update.canary, new_scale) if update.strategy == "canary" else 0
     for why in _unworkable(update, floor, surge, smaller, ceiling):
         raise UnworkableError(why)
+    if canaries > ceiling - old_scale:
+        raise UnworkableError(
+            f"{canaries} canaries run beside all {old_scale} old tasks until they are promoted, but "
+            f"no more than {ceiling} may run; allow an update.surge of {canaries + old_scale - larger}"
+        )
     return Limits(
         strategy=_strategy(update.strategy),
         max_parallel=update.max_parallel,
         floor=floor,
         ceiling=ceiling,
-        canary=min(update.canary, new_scale) if update.strategy == "canary" else 0,
+        canary=canaries,
         auto_promote=update.auto_promote,
         auto_revert=update.auto_revert,
         min_healthy_seconds=update.min_healthy_time.seconds,
@@ -92,9 +98,10 @@ def _surge(update: Update, smaller: int, everything: int) -> int:
         return update.surge
     if update.strategy == "in_place":
         return 0
+    canaries = update.canary if update.strategy == "canary" else 0
     if update.floor is not None and update.floor < smaller:
-        return 0  # fewer may run, so nothing needs to run twice
-    return max(update.max_parallel, update.canary if update.strategy == "canary" else 0)
+        return canaries  # fewer may run, so nothing else needs to run twice
+    return max(update.max_parallel, canaries)
 
 
 def _unworkable(update: Update, floor: int, surge: int, smaller: int, ceiling: int) -> Iterator[str]:
@@ -120,8 +127,6 @@ def _unworkable(update: Update, floor: int, surge: int, smaller: int, ceiling: i
             f"update.floor is {floor} and no more than {ceiling} tasks may run, so none could ever be "
             f"replaced; lower floor to {ceiling - 1}, or allow a surge of 1"
         )
-    if update.strategy == "canary" and update.surge is not None and update.surge < 1 and floor >= smaller:
-        yield f"update.surge is {update.surge}; the canaries run beside all others, so it must be 1 or more"
 
 
 def _strategy(name: str) -> Strategy:

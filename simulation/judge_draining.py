@@ -43,7 +43,9 @@ def judge_drained(rule: Any, write: WritePlacement) -> Iterator[Violation]:
     runs = next((copy.agent for copy in write.copies if copy.intent == "run"), None)
     known = rule.desired.agents.get(runs)
     was_there = old is not None and any(copy.agent == runs for copy in old.copies)
-    if known is None or not known.drained or was_there or rule.actual.report(runs, write.task) is not None:
+    if runs is None or known is None or not known.drained:
+        return
+    if was_there or rule.actual.report(runs, write.task) is not None:
         return
     yield Violation("a drained agent gets nothing", f"{write.task} is placed on {runs}", (write.task, runs))
 
@@ -60,7 +62,8 @@ def _moved_from(rule: Any, write: WritePlacement) -> Agent | None:
     was = old.running if old is not None else None
     agent: Agent | None = rule.desired.agents.get(was)
     stays = any(copy.intent == "run" for copy in write.copies)
-    if old is None or agent is None or agent.drain is None or stays or not rule.desired.wanted(write.task):
+    drains = agent is not None and agent.drain is not None and agent.lost_since is None
+    if old is None or agent is None or not drains or stays or not rule.desired.wanted(write.task):
         return None
     return None if given_up(rule.actual.report(agent.name, write.task), old) else agent
 

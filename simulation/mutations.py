@@ -23,6 +23,7 @@ from scheduling.replica import Changes, Publisher, Replica, Update
 from scheduling.room import Room, measure, need_of
 from scheduling.transformer import Transformer
 from simulation.disk import MemoryStore
+from simulation.mutations_draining import DRAINING_MUTATIONS
 from simulation.mutations_lease import LEASE_MUTATIONS
 from simulation.mutations_lost import LOST_MUTATIONS
 from simulation.mutations_migration import MIGRATION_MUTATIONS
@@ -226,6 +227,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *LOST_MUTATIONS,
     *LEASE_MUTATIONS,
     *MIGRATION_MUTATIONS,
+    *DRAINING_MUTATIONS,
 )
 
 

@@ -168,7 +168,7 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
     if seed % STEERED == 0:
         acts += _steered(seed, rng)
     if seed % 5 < 2:
-        # Rare, and worth seeing: what is being made is there already, as it once was, or what is deleted, again.
+        # Rare, and worth seeing: what is being made is there already, as it once was; what is deleted, again.
         aim = (Phase.CREATING, Phase.CREATED)[seed % 2] if seed % 5 == 0 else Phase.DELETING
         acts += _fault(rng, profile, names, "agent crashes, old disk", aim)
     return Scenario(
@@ -195,7 +195,7 @@ def _steered(seed: int, rng: Random) -> list[Act]:
     """A migration led along one of the ways that chance alone hardly ever takes, in turn."""
     job, at = STEERED_JOB, rng.uniform(0.5, 5.0)
     begin = Act(at, "schedule", job, 0.0, rng.randrange(1000))
-    # No policy of these numbers reverts by itself; a request to steer is one of ACTIONS (users.py), by number.
+    # No policy of these numbers reverts by itself; what to steer is one of ACTIONS (users.py), by number.
     number = rng.randrange(192)
     fails = Act(at + 4.0, "migrate to what fits nowhere", job, 0.0, number)
     goes = Act(at + 4.0, "migrate", job, 0.0, number)

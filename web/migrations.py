@@ -75,7 +75,10 @@ def _message(row: Migration, new: SideView) -> str:
     if row.paused:
         return "paused; resume or abort it"
     if row.state is State.REVERTING:
-        return f"going back to {row.old_hash}: {row.reason}"
+        leave = (
+            "" if row.old_hash == row.new_hash else f"; unscheduling {row.old_hash} keeps the new one instead"
+        )
+        return f"going back to {row.old_hash}: {row.reason}{leave}"
     if row.state is State.FAILED:
         return f"{row.reason}; resume or abort it"
     if row.state is State.REVERTED:

@@ -233,7 +233,7 @@ OPERATIONS = (
     Operation(
         method="delete",
         path="/api/v1/agents/{name}",
-        text="Take out an agent that was added so; its tasks are stopped, and it leaves once it is empty.",
+        text="Take out an agent that was added so; it leaves once it is empty; its tasks stay.",
         status=202,
         reply="ChangeReply",
         headers=_WRITE,

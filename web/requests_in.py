@@ -8,6 +8,7 @@ import falcon.asgi
 
 from config.trusted_hosts import is_own_page, is_trusted
 from scheduling.durations import Duration
+from scheduling.jobs import ANY
 from web import limits
 from web.cluster import ClusterState
 from web.problems import HttpProblem, unavailable
@@ -35,8 +36,8 @@ def request_id(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> str:
 def expected_version(req: falcon.asgi.Request, current: int) -> int | None:
     """The version that If-Match or If-None-Match demand; 0: there must be none; None: any will do.
 
-    `current` is the version this worker sees, 0 for none. `If-Match: *` demands that one; of several ETags
-    the one that matches it is taken.
+    `If-Match: *` is ANY: a repeat of the request must ask for the same again. `current` is the version this
+    worker sees, 0 for none; of several ETags the one that matches it is taken.
     """
     if_none_match = req.get_header("If-None-Match")
     if if_none_match is not None:
@@ -49,9 +50,7 @@ def expected_version(req: falcon.asgi.Request, current: int) -> int | None:
     if if_match is None:
         return None
     if if_match.strip() == "*":
-        if current == 0:
-            raise HttpProblem(412, "If-Match is *, but there is nothing yet; leave it out to create it")
-        return current
+        return ANY
     versions = [_version(each.strip()) for each in if_match.split(",")]
     if current in versions:
         return current

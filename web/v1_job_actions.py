@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import falcon.asgi
-import msgspec
 
-from scheduling.job import JobConfig, JobKey, encode_hook
-from scheduling.jobs import HaltJob, known_history
+from scheduling.job import JobKey
+from scheduling.jobs import HaltJob
 from scheduling.migrating import RestartJob, RevertJob
 from scheduling.registry import Mutation
-from scheduling.update import Update
 from scheduling.validation import Problem
 from web.bodies import quotable
 from web.cluster import Cluster
 from web.encoded import ENCODER, JSON
 from web.job_requests import job_version, missing, read_job
-from web.migration_requests import read_override, read_update
+from web.migration_requests import read_override
 from web.migrations import history_view
 from web.problems import invalid
 from web.replies import send_answer
@@ -63,13 +61,9 @@ class JobActions:
         number = raw.get("version")
         if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
             raise invalid([Problem("version", quotable(number), "it must be a number, as history shows it")])
-        history = known_history(self._cluster.state.desired, key)
-        past = history.before() if number is None else history.version(number)
-        update = _overridden(raw, past.config if past is not None else None)
         expected = expected_version(req, self._version(key))
-        await self._change(
-            req, resp, key, RevertJob(key=key, number=number, update=update, expected=expected)
-        )
+        mutation = RevertJob(key=key, number=number, override=raw.get("update"), expected=expected)
+        await self._change(req, resp, key, mutation)
 
     async def on_post_restart(
         self, req: _Request, resp: _Response, product: str, environment: str, job: str
@@ -77,10 +71,9 @@ class JobActions:
         """All tasks are replaced by new ones of the same config, by the job's policy."""
         key = JobKey(product, environment, job)
         raw = await read_override(req)
-        versions = self._cluster.state.desired.versions(key)
-        update = _overridden(raw, versions[-1].config if versions else None)
         expected = expected_version(req, self._version(key))
-        await self._change(req, resp, key, RestartJob(key=key, update=update, expected=expected))
+        mutation = RestartJob(key=key, override=raw.get("update"), expected=expected)
+        await self._change(req, resp, key, mutation)
 
     async def on_post_stop(
         self, req: _Request, resp: _Response, product: str, environment: str, job: str
@@ -105,12 +98,6 @@ class JobActions:
 
     def _version(self, key: JobKey) -> int:
         return job_version(self._cluster.state.desired, key)
-
-
-def _overridden(raw: dict[str, Any], config: JobConfig | None) -> Update | None:
-    """The policy that a body asks for: its fields over those of the config that is gone to."""
-    policy = config.update if config is not None else None
-    return read_update(raw.get("update"), msgspec.to_builtins(policy, enc_hook=encode_hook))
 
 
 def add_routes(app: falcon.asgi.App[Any, Any], cluster: Cluster, planner: Planner, path: str) -> None:

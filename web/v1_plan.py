@@ -22,7 +22,7 @@ from web.views import waiting_view
 
 _TOKEN_PARTS = 2
 # No job is ever at this version.
-_NEVER = -1
+_NEVER = -2
 
 
 class Planner:

@@ -210,6 +210,12 @@ def waiting_view(waiting: Waiting | None) -> WaitingView | None:
     )
 
 
+def _left(state: ClusterState, name: str, rows: set[str]) -> int:
+    """How many tasks a drain still has to move: what has ended for good stays where it is."""
+    reports = (state.actual.report(name, task) for task in rows)
+    return sum(report is None or report.phase is not Phase.ENDED for report in reports)
+
+
 def agent_names(state: ClusterState) -> set[str]:
     """Every agent there is: wanted, or still reporting."""
     return set(state.desired.agents) | set(state.actual.agents)
@@ -235,7 +241,9 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         error=status.error if status else "",
         labels=agent.labels if agent else {},
         drained=agent.drained if agent else False,
-        drain=DrainView(since=agent.drain.since, deadline_at=agent.drain.deadline_at, left=len(rows))
+        drain=DrainView(
+            since=agent.drain.since, deadline_at=agent.drain.deadline_at, left=_left(state, name, rows)
+        )
         if agent and agent.drain
         else None,
         connected=connected,

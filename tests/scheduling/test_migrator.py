@@ -109,7 +109,7 @@ def test_the_time_without_a_scheduler_does_not_count_against_the_deadline() -> N
     (step,) = scene.steps(5300.1)
     assert (step.migration.state, step.migration.reason) == (
         State.REVERTING,
-        "nothing went forward for 300 s",
+        f"nothing went forward for 300 s: {NEW.prefix}-0 is starting on a",
     )
 
 

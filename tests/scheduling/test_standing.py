@@ -154,8 +154,10 @@ def failed(times: int, at: float = 100.0) -> Failures:
     return failures
 
 
-def why(scene: Scene, failures: Failures, since: float = 0.0) -> dict[int, str]:
-    return failing(WEB.prefix, (0,), scene.desired, scene.actual, failures, since)
+def why(scene: Scene, failures: Failures, since: float = 0.0, *, resumed: bool = False) -> dict[int, str]:
+    return failing(
+        WEB.prefix, (0,), scene.desired, scene.actual, failures, scene.health, since, resumed=resumed
+    )
 
 
 def test_one_that_was_given_up_often_enough_is_failing() -> None:
@@ -196,3 +198,16 @@ def test_what_is_told_to_stop_or_is_elsewhere_does_not_fail() -> None:
     scene.row(("b", "run")).says(report("a", TASK, goal="run", instance=said))
     assert why(scene, Failures()) == {}
     assert scene.desired.placements[TASK].copies == (Copy("b", "run"),)
+
+
+def test_restarts_before_a_resume_do_not_count_again() -> None:
+    scene = Scene().row(("a", "run"))
+
+    def after(restarts: int) -> dict[int, str]:
+        there = process(up=False, restarting=True, restarts=restarts)
+        scene.says(report("a", TASK, goal="run", instance=there))
+        return why(scene, Failures(), since=50.0, resumed=True)
+
+    assert after(MOST_RESTARTS) == {}
+    assert after(2 * MOST_RESTARTS - 1) == {}
+    assert 0 in after(2 * MOST_RESTARTS)

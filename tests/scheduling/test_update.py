@@ -45,6 +45,7 @@ def test_more_at_once_is_more_beyond_the_scale_or_fewer_below_it() -> None:
     assert bounds("in_place", 4, 4, max_parallel=3) == (1, 4)
     assert bounds("in_place", 2, 2, max_parallel=3) == (0, 2), "fewer than none can't be"
     assert bounds("canary", 4, 4, canary=2) == (4, 6), "all canaries run beside the others"
+    assert bounds("canary", 4, 4, canary=2, floor=1) == (1, 6), "they do so with a low floor too"
 
 
 def test_who_allows_fewer_to_run_or_none_beyond_needs_no_room_for_more() -> None:
@@ -108,8 +109,21 @@ def test_the_rest_of_a_policy_is_passed_on_in_numbers() -> None:
         ),
         (
             Update(strategy="canary", surge=0, floor=2),
-            (2, 3),
-            "update.surge is 0; the canaries run beside all others, so it must be 1 or more",
+            (3, 3),
+            "1 canaries run beside all 3 old tasks until they are promoted, but no more than 3 may run; "
+            "allow an update.surge of 1",
+        ),
+        (
+            Update(strategy="canary", canary=3, surge=1),
+            (3, 3),
+            "3 canaries run beside all 3 old tasks until they are promoted, but no more than 4 may run; "
+            "allow an update.surge of 3",
+        ),
+        (
+            Update(strategy="canary", surge=0),
+            (5, 3),
+            "1 canaries run beside all 5 old tasks until they are promoted, but no more than 5 may run; "
+            "allow an update.surge of 1",
         ),
         (
             Update(strategy="sideways"),
