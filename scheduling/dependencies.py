@@ -45,7 +45,8 @@ def unmet(job: Job, desired: Desired, actual: Actual) -> Iterator[str]:
     for key in dependencies(job.config):
         versions = [each for each in desired.versions(key) if desired.indices(each)]
         if not versions:
-            yield f"{key} is not scheduled"
+            there = desired.versions(key)
+            yield f"{key} is stopped" if there else f"{key} is not scheduled"
             continue
         wanted = [task_id(each.prefix, index) for each in versions for index in desired.indices(each)]
         running = sum(_runs(task, desired, actual) for task in wanted)

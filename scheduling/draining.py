@@ -128,6 +128,8 @@ def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float
         return Answer(result="unchanged", message=f"{agent.name} is {word} already"), {}
     left = len(desired.by_agent.get(agent.name, ()))
     text = f"{agent.name} gets no new tasks"
+    if drain is None and agent.drain is not None:
+        text += "; it is emptied no longer"
     if drain is not None:
         when = f", in {mutation.seconds:g} s at the latest" if mutation.seconds is not None else ""
         text += f"; its {left} tasks are moved{when}"

@@ -14,13 +14,13 @@ import msgspec
 
 from scheduling.actual import Actual
 from scheduling.answer import Answer
-from scheduling.desired import Desired
+from scheduling.desired import MIGRATION, Desired
 from scheduling.differences import FieldChange, differences
 from scheduling.job import JobKey, encode_hook, task_index
 from scheduling.migrating import PutJob
 from scheduling.placement import Algorithm
 from scheduling.registry import judge
-from scheduling.rehearsal import Rehearsal
+from scheduling.rehearsal import Rehearsal, in_strides
 from scheduling.update import Limits
 from scheduling.waiting import Waiting
 
@@ -88,11 +88,16 @@ def plan(
         return told
     rehearsal = Rehearsal(key, desired, actual, algorithm, version, now)
     complete = rehearsal.run(changes)
-    migration = rehearsal.desired.migrations.get(answer.migration)
+    if not complete:
+        # Too many small steps: the same in large ones, unless there is no room for those.
+        strides = Rehearsal(key, desired, actual, algorithm, version, now)
+        if strides.run(in_strides(changes)) and not strides.waiting():
+            rehearsal, complete = strides, True
+    begun = changes.get((MIGRATION, answer.migration))
     return msgspec.structs.replace(
         told,
         fields=tuple(differences(versions[-1].config if versions else None, mutation.config)),
-        limits=migration.limits if migration is not None else None,
+        limits=begun.limits if begun is not None else None,
         tasks=tuple(_tasks(key, desired, rehearsal.desired)),
         waiting=rehearsal.waiting(),
         complete=complete,

@@ -24,6 +24,8 @@ from scheduling.waiting import Waiting
 # So many rounds without a write mean that nothing more will come: one in which tasks are seen to run, and
 # one in which they have run for long enough.
 _CALM_ROUNDS = 3
+# So many strides take a migration to its end, where a plan would have to look too far ahead.
+STRIDES = 20
 
 
 class Rehearsal:
@@ -132,3 +134,21 @@ class Rehearsal:
             generation=row.generation,
             instance=instance,
         )
+
+
+def in_strides(changes: Changes) -> Changes:
+    """The same changes, with a migration that takes many tasks at a time where its policy takes few."""
+    hurried = dict(changes)
+    for key, row in changes.items():
+        if key[0] == MIGRATION and row is not None:
+            larger = max(row.old_scale, row.new_scale)
+            stride = max(row.limits.max_parallel, larger // STRIDES)
+            more = stride - row.limits.max_parallel if row.limits.ceiling > larger else 0
+            floor = row.limits.floor if more else max(0, row.limits.floor - stride)
+            hurried[key] = msgspec.structs.replace(
+                row,
+                limits=msgspec.structs.replace(
+                    row.limits, max_parallel=stride, ceiling=row.limits.ceiling + more, floor=floor
+                ),
+            )
+    return hurried
