@@ -96,7 +96,7 @@ def test_what_is_not_known_does_not_run() -> None:
 
 def test_a_job_that_is_not_there_or_is_stopped_is_waited_for() -> None:
     assert waits(db=None) == ["search/prod/db is not scheduled"]
-    assert waits(db=msgspec.structs.replace(DB, stopped=True)) == ["search/prod/db is not scheduled"]
+    assert waits(db=msgspec.structs.replace(DB, stopped=True)) == ["search/prod/db is stopped"]
 
 
 def test_once_begun_it_waits_no_more() -> None:
