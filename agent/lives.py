@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from agent import artifact, lifecycle
 from agent.background import Background, in_daemon_thread
+from agent.checking import Checking
 from agent.container import Container
 from agent.driver import Driver, Process
 from agent.events import Hub
@@ -50,6 +51,7 @@ class Lives:
         self._background = Background()
         self._fetch_slots: dict[str, asyncio.Semaphore] = {}
         self._unsaved: set[Container] = set()
+        self._checking = Checking(self._tell, self._end_unwell)
 
     def fetch(self, container: Container) -> None:
         """Fetch, unpack and put in place a container's artifact; then it is created, or gone."""
@@ -119,9 +121,23 @@ class Lives:
         """Be there when the container's process ends."""
         container.process = process
         asyncio.get_running_loop().add_reader(process.descriptor, self._ended, container, process)
+        if container.state is State.RUNNING:
+            self._checking.watch(container)
+
+    def _tell(self, container: Container) -> None:
+        self._hub.publish(container.id, container.encode)
+
+    def _end_unwell(self, container: Container, problem: str) -> None:
+        """End a task that does not pass its liveness check; what follows is up to its restart policy."""
+        if container.state is not State.RUNNING or container.process is None or container.unwell:
+            return
+        self.terminate(container, container.process, container.config.grace.shutdown.seconds)
+        container.unwell = f"ended because it was not healthy: {problem}"
+        _LOG.warning("%s is %s", container.id, container.unwell)
 
     def _ended(self, container: Container, process: Process) -> None:
         asyncio.get_running_loop().remove_reader(process.descriptor)
+        self._checking.forget(container)
         container.process = None
         container.cancel_timer()
         self.settle(container, process.collect())
@@ -133,7 +149,8 @@ class Lives:
             return
         self._background.start(asyncio.to_thread(self._logs[container.id].follow, last=True))
         ended = exit_status or ExitStatus()
-        failed = ended.signaled or ended.exit_status != 0
+        unwell, container.unwell = container.unwell, ""
+        failed = ended.signaled or ended.exit_status != 0 or unwell != ""
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
         container.last_lines = self._logs[container.id].ending() if failed and wanted else []
         policy = container.config.restart
@@ -141,11 +158,13 @@ class Lives:
             ran_seconds = time.time() - container.record.started_at
             delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, ran_seconds)
             state = _follow(container, Input.CRASHED)
-            self.change(container, state=state, process=None, exit=ended, delay_seconds=delay_seconds)
+            self.change(
+                container, state=state, process=None, exit=ended, err=unwell, delay_seconds=delay_seconds
+            )
             self.restart_later(container)
         else:
             state = _follow(container, Input.ENDED)
-            self.change(container, state=state, process=None, exit=ended, delay_seconds=0.0)
+            self.change(container, state=state, process=None, exit=ended, err=unwell, delay_seconds=0.0)
 
     def restart_later(self, container: Container) -> None:
         """Start a container again after its delay, unless it is stopped before."""
@@ -161,6 +180,7 @@ class Lives:
     def end(self, container: Container, state: State, grace_seconds: float) -> None:
         """Carry out a stop that leads to `state`: STOPPING if there is a process to end, else FINISHED."""
         first = container.state is not State.STOPPING
+        self._checking.forget(container)
         if state is State.FINISHED:
             container.cancelled.set()
             container.cancel_timer()
@@ -171,8 +191,11 @@ class Lives:
 
     def terminate(self, container: Container, process: Process, grace_seconds: float) -> None:
         """TERM now, KILL after the grace."""
+        container.cancel_timer()
         container.timer = asyncio.get_running_loop().call_later(grace_seconds, process.kill)
-        self._ask_to_end(container, process)
+        if not container.unwell:
+            # One that is being ended for its health was asked already: many take a second TERM for "at once".
+            self._ask_to_end(container, process)
 
     def _ask_to_end(self, container: Container, process: Process) -> None:
         if container.process is process and not process.terminate():
@@ -216,6 +239,7 @@ class Lives:
 
     def close(self) -> None:
         """Leave everything as it is; tasks live on."""
+        self._checking.close()
         self._background.close()
 
 

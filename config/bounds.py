@@ -13,6 +13,10 @@ MOST_VERSIONS = 50_000
 LARGEST_SCALE = 1000
 # ports: ports of a job → 400
 MOST_PORTS = 256
+# checks: health checks of a job → 400
+MOST_HEALTH_CHECKS = 32
+# failures: `unhealthy_after` of a job → 400
+LARGEST_UNHEALTHY_AFTER = 100
 # jobs: jobs that one depends on → 400
 MOST_DEPENDENCIES = 32
 # plans: plans that a web worker makes at a time → 503
@@ -216,6 +220,14 @@ ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 LONGEST_ARCHIVE_NAME = 1024
 # s: pause before a task that ended is started again → the pause grows no further
 LONGEST_RESTART_DELAY_SECONDS = 30.0
+# checks: health checks that an agent carries out at a time → the next one waits for its turn
+HEALTH_CHECKS_AT_ONCE = 64
+# s: pause between two health checks of a kind, at the least → a shorter `interval` is taken for this
+SHORTEST_HEALTH_INTERVAL_SECONDS = 0.1
+# bytes: the first line of a task's answer to a health check → the check has failed
+HEALTH_REPLY_LINE_BYTES = 4096
+# characters: what is told of a failed health check → it is cut
+LONGEST_HEALTH_TEXT = 200
 
 # --- harpoonctl ---
 
