@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from agent import artifact, lifecycle
+from agent.artifact_cache import ArtifactCache
 from agent.background import Background, in_daemon_thread
 from agent.checking import Checking
 from agent.container import Container
@@ -41,12 +42,19 @@ class Lives:
     """Carries containers through their lives; `on_gone` is told of those that could not be fetched."""
 
     def __init__(
-        self, driver: Driver, store: Store, hub: Hub, logs: Follower, on_gone: Callable[[Container], None]
+        self,
+        driver: Driver,
+        store: Store,
+        hub: Hub,
+        logs: Follower,
+        cache: ArtifactCache,
+        on_gone: Callable[[Container], None],
     ) -> None:
         self._driver = driver
         self._store = store
         self._hub = hub
         self._logs = logs
+        self._cache = cache
         self._on_gone = on_gone
         self._background = Background()
         self._fetch_slots: dict[str, asyncio.Semaphore] = {}
@@ -73,7 +81,7 @@ class Lives:
             try:
                 async with self._slot(container.config.artifact_url):
                     if not container.cancelled.is_set():
-                        await in_daemon_thread(partial(_fetch_into, container, staging))
+                        await in_daemon_thread(partial(_fetch_into, container, staging, self._cache))
                 if not container.cancelled.is_set():
                     self._store.place(staging, container.id)
             finally:
@@ -256,6 +264,9 @@ def _task(container: Container) -> Task:
     return prepare(container.config, container.directory)
 
 
-def _fetch_into(container: Container, staging: Path) -> None:
-    artifact.fetch(container.config.artifact_url, staging, container.cancelled)
-    make_storage(container.config, staging / "root")
+def _fetch_into(container: Container, staging: Path, cache: ArtifactCache) -> None:
+    config = container.config
+    artifact.fetch(
+        config.artifact_url, staging, container.cancelled, sha256=config.artifact_sha256, cache=cache
+    )
+    make_storage(config, staging / "root")

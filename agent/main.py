@@ -85,6 +85,20 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--mem", type=click.IntRange(min=1), help="Memory to offer in MB; all by default.")
 @click.option("--volume", multiple=True, metavar="HOST_PATH", help="A path for tasks; repeatable.")
 @click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
+@click.option(
+    "--artifact-cache-mb",
+    type=click.IntRange(min=0),
+    default=10_240,
+    show_default=True,
+    help="Disk space for downloaded artifacts, kept for the next task; 0 keeps none.",
+)
+@click.option(
+    "--artifact-cache-hours",
+    type=click.FloatRange(min=0),
+    default=168.0,
+    show_default=True,
+    help="How long an artifact that nobody asks for is kept.",
+)
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--no-announce", is_flag=True, hidden=True)
@@ -133,6 +147,8 @@ def _settings(flags: dict[str, Any]) -> Settings:
         memory_mb=flags["mem"] or psutil.virtual_memory().total // _BYTES_PER_MB,
         volumes=flags["volume"],
         labels=dict(flags["label"]),
+        artifact_cache_bytes=flags["artifact_cache_mb"] * _BYTES_PER_MB,
+        artifact_cache_seconds=flags["artifact_cache_hours"] * 3600.0,
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
         announce=not flags["no_announce"],

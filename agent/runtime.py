@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from agent import lifecycle, metrics, procfs
 from agent.admission import host_resources, lack_of_room
+from agent.artifact_cache import ArtifactCache
 from agent.container import Container
 from agent.driver import Driver
 from agent.events import Hub
@@ -27,6 +28,7 @@ from scheduling.job import ContainerConfig
 _LAST_GRACE_SECONDS = 1.5
 _LAST_WAIT_SECONDS = 2.8
 _SAVE_AGAIN_SECONDS = 1.0
+_CLEAN_SECONDS = 600.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +42,10 @@ class Runtime:
         self.logs = Follower()
         self._driver = driver
         self._store = Store(settings.data)
-        self._lives = Lives(driver, self._store, self.hub, self.logs, self._forget)
+        self._cache = ArtifactCache(
+            settings.data / "artifacts", settings.artifact_cache_bytes, settings.artifact_cache_seconds
+        )
+        self._lives = Lives(driver, self._store, self.hub, self.logs, self._cache, self._forget)
         self._ports = Ports()
         self._containers: dict[str, Container] = {}
         self._resources = host_resources(settings, [])
@@ -137,6 +142,8 @@ class Runtime:
         for container in gone:
             self._lives.settle(container, self._driver.collect(container.directory))
         self._lives.repeat(_SAVE_AGAIN_SECONDS, self._lives.save_again)
+        await self._clean()
+        self._lives.repeat(_CLEAN_SECONDS, self._clean)
         self._lives.repeat(self.settings.metrics_seconds, self._measure)
 
     def _attend_again(self, containers: Iterable[Container]) -> list[Container]:
@@ -180,6 +187,9 @@ class Runtime:
                 _LOG.error("some tasks did not end in time")
                 return
             await asyncio.sleep(0.02)
+
+    async def _clean(self) -> None:
+        await asyncio.to_thread(self._cache.clean)
 
     async def _measure(self) -> None:
         shims = {

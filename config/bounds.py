@@ -214,6 +214,14 @@ ARTIFACT_UNPACKED_BYTES = 16 * 1024**3
 ARTIFACT_MEMBERS = 200_000
 # s: the download of an artifact → it is given up, and the task has failed there
 ARTIFACT_SECONDS = 1800.0
+# times: an unpacked artifact to its archive, past the next bound → it is refused, and the task has failed
+ARTIFACT_RATIO = 200
+# bytes: an unpacked artifact of which nobody asks how small its archive was → beyond, the ratio counts
+ARTIFACT_RATIO_FREE_BYTES = 256 * 1024**2
+# attempts: requests for an artifact in a row that brought nothing → given up, and the task has failed there
+ARTIFACT_ATTEMPTS = 3
+# bytes: memory for the window of a zstd archive → the artifact is refused
+ZSTD_WINDOW_BYTES = 128 * 1024**2
 # bytes: what an archive's header has its reader read at once → the artifact is refused
 ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 # characters: a path or a link in an archive → the artifact is refused

@@ -73,9 +73,10 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
 
     What follows `restart` is ours, and is part of the canonical JSON only where it is set. `unhealthy_after`:
     so many failures in a row of one check make a task unhealthy; 0 is the default.
+    `artifact_sha256`: what the archive must be, in hexadecimal.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"unhealthy_after"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"unhealthy_after", "artifact_sha256"})
 
     product: str = ""
     environment: str = ""
@@ -90,6 +91,7 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     grace: Grace = Grace()
     restart: str = ""
     unhealthy_after: int = 0
+    artifact_sha256: str = ""
 
 
 class OnLost(GoStruct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from scheduling.update import STRATEGIES, Update
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL_SCHEMES = ("http://", "https://", "file://")
 
 
@@ -88,6 +89,7 @@ def container_problems(config: ContainerConfig) -> list[Problem]:
         *_health_checks(config.health_checks or []),
         *_unhealthy_after(config.unhealthy_after),
         *_artifact_url(config.artifact_url),
+        *_artifact_sha256(config),
         *_ports(config.ports or {}),
         *_env(config.env or {}),
         *_command(config),
@@ -154,6 +156,14 @@ def _health_checks(checks: list[HealthCheck]) -> Iterator[Problem]:
 def _artifact_url(url: str) -> Iterator[Problem]:
     if url and (not url.startswith(_URL_SCHEMES) or _unprintable(url) or " " in url):
         yield Problem("artifact_url", url, "it must be empty or begin with http://, https:// or file://")
+
+
+def _artifact_sha256(config: ContainerConfig) -> Iterator[Problem]:
+    checksum = config.artifact_sha256
+    if checksum and not _SHA256.fullmatch(checksum):
+        yield Problem("artifact_sha256", checksum, "it must be 64 hexadecimal digits, 0-9 and a-f")
+    elif checksum and not config.artifact_url:
+        yield Problem("artifact_sha256", checksum, "it needs an artifact_url")
 
 
 def _ports(ports: dict[str, int]) -> Iterator[Problem]:
