@@ -59,6 +59,7 @@ class Lives:
         self._background = Background()
         self._fetch_slots: dict[str, asyncio.Semaphore] = {}
         self._unsaved: set[Container] = set()
+        self._leaving: dict[str, asyncio.Event] = {}
         self._checking = Checking(self._tell, self._end_unwell)
 
     def fetch(self, container: Container) -> None:
@@ -217,7 +218,22 @@ class Lives:
         container.cancelled.set()
         container.record = replace(container.record, state=state)
         self._hub.publish(container.id, container.encode)
-        self.discard(trash)
+        buried = self._leaving[container.id] = asyncio.Event()
+        self._background.start(self._leave(container.id, trash, buried))
+
+    async def _leave(self, container_id: str, trash: Path, buried: asyncio.Event) -> None:
+        try:
+            await asyncio.to_thread(self._store.bury, trash)
+        finally:
+            buried.set()
+            if self._leaving.get(container_id) is buried:
+                del self._leaving[container_id]
+        await asyncio.to_thread(self._store.discard, trash)
+
+    async def left(self, container_id: str) -> None:
+        """Wait until what is to outlive a removed container has been put away."""
+        if (buried := self._leaving.get(container_id)) is not None:
+            await buried.wait()
 
     def discard(self, trash: Path) -> None:
         """Delete files without waiting for it."""

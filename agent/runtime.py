@@ -15,12 +15,13 @@ from agent.artifact_cache import ArtifactCache
 from agent.container import Container
 from agent.driver import Driver
 from agent.events import Hub
+from agent.gone_logs import GoneLogs
 from agent.lifecycle import Input, Refusal, RefusedError, State
 from agent.lives import Lives
-from agent.log import Follower
+from agent.log import Follower, TaskLog
 from agent.ports import Ports, PortTakenError
 from agent.settings import Settings
-from agent.store import Record, Store
+from agent.store import Record, Store, valid_id
 from scheduling.canonical import go_json
 from scheduling.job import ContainerConfig
 
@@ -39,9 +40,10 @@ class Runtime:
     def __init__(self, settings: Settings, driver: Driver) -> None:
         self.settings = settings
         self.hub = Hub(settings.keep_alive_seconds)
-        self.logs = Follower()
+        self.logs = Follower(rotate_seconds=settings.log_rotate_seconds)
+        self._gone_logs = GoneLogs(settings.data / "logs", settings.log_keep_seconds, settings.log_keep_bytes)
         self._driver = driver
-        self._store = Store(settings.data)
+        self._store = Store(settings.data, self._gone_logs.bury)
         self._cache = ArtifactCache(
             settings.data / "artifacts", settings.artifact_cache_bytes, settings.artifact_cache_seconds
         )
@@ -123,9 +125,18 @@ class Runtime:
                 self._remember(container)
                 raise RefusedError(Refusal(500, f"cannot remove its files: {error.strerror}")) from error
 
-    async def history(self, container_id: str, count: int) -> list[str]:
-        """The last lines of a container's log."""
-        return await asyncio.to_thread(self.logs[container_id].history, count)
+    async def log(self, container_id: str) -> tuple[TaskLog, bool]:
+        """The log of a container, and whether more may come: not of one that is gone.
+
+        Raises RefusedError if there is none.
+        """
+        if container_id in self._containers:
+            return self.logs[container_id], True
+        await self._lives.left(container_id)
+        gone = await asyncio.to_thread(self._gone_logs.find, container_id) if valid_id(container_id) else None
+        if gone is None:
+            raise RefusedError(lifecycle.NOT_FOUND)
+        return gone, False
 
     async def recover(self) -> None:
         """Find again what an earlier agent left: running tasks, and how the others ended meanwhile."""
@@ -190,6 +201,7 @@ class Runtime:
 
     async def _clean(self) -> None:
         await asyncio.to_thread(self._cache.clean)
+        await asyncio.to_thread(self._gone_logs.clean)
 
     async def _measure(self) -> None:
         shims = {

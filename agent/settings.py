@@ -23,6 +23,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     artifact_cache_bytes: int = 10 * 1024**3
     artifact_cache_seconds: float = 7 * 86_400.0
+    log_rotate_seconds: float = 7 * 86_400.0
+    log_keep_seconds: float = 86_400.0
+    log_keep_bytes: int = 1024**3
     ephemeral: bool = False
     die_with_parent: bool = False
     announce: bool = True

@@ -6,6 +6,8 @@
     DATA/containers/ID/root/      the unpacked artifact
     DATA/containers/ID/output     what the task writes; log, log.1: the same, stamped (agent.log)
     DATA/containers/ID/exit       how the task ended, written by its shim
+    DATA/logs/ID/                 the log of a container that is gone (agent.gone_logs)
+    DATA/artifacts/               downloaded archives (agent.artifact_cache)
 
 A config is on disk before its PUT is answered, and so is the wish to stop. Other states are only
 handed to the kernel: they need to survive the agent, and if the host itself goes down there is no
@@ -20,6 +22,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -31,6 +34,7 @@ from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
 
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STAGING = ".staging-"
+_GONE = "gone"
 
 
 class ProcessMark(msgspec.Struct, frozen=True):
@@ -109,8 +113,10 @@ def lock_data_dir(data: Path, patience_seconds: float = 3.0) -> int:
 class Store:
     """The containers of one data directory, on disk."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, bury: Callable[[str, Path], None] | None = None) -> None:
+        """`bury` is handed the id and the files of each container before these are deleted."""
         self._containers = data / "containers"
+        self._bury = bury
 
     def directory(self, container_id: str) -> Path:
         """Where a container's files are."""
@@ -155,11 +161,19 @@ class Store:
         """Forget a container at once; returns what is left of it on disk, for `discard`. Raises OSError."""
         directory = self.directory(container_id)
         trash = self.staging()
-        directory.rename(trash / "container")
+        (trash / _GONE).mkdir()
+        directory.rename(trash / _GONE / container_id)
         return trash
+
+    def bury(self, trash: Path) -> None:
+        """Keep of a removed container's files what is to outlive it."""
+        if self._bury is not None:
+            for files in (trash / _GONE).glob("*"):
+                self._bury(files.name, files)
 
     def discard(self, trash: Path) -> None:
         """Delete a removed container's files or a staging directory, which may take long."""
+        self.bury(trash)
         shutil.rmtree(trash, ignore_errors=True)
 
     def load(self) -> list[Stored]:
@@ -167,7 +181,7 @@ class Store:
         found = []
         for directory in sorted(self._containers.iterdir()):
             if not valid_id(directory.name) or not (directory / "config").exists():
-                shutil.rmtree(directory, ignore_errors=True)
+                self.discard(directory)
                 continue
             found.append(Stored(directory.name, _read_config(directory), _read_record(directory)))
         return found

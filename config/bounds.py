@@ -167,6 +167,14 @@ LONGEST_LOG_LINE_BYTES = 256 * 1024
 LOG_CONNECT_SECONDS = 3.0
 # s: an agent's answer about a log → 504
 LOG_READ_SECONDS = 10.0
+# searches: logs of tasks that are gone that a worker searches for at a time → 503, Retry-After
+MOST_LOG_SEARCHES = 2
+# agents: agents asked for the log of a task that is gone → the rest has to be named with `?agent=`
+MOST_AGENTS_ASKED = 200
+# agents: agents asked for it at a time → the next one waits
+LOG_SEARCHERS = 4
+# s: the search for it → what was found until then counts
+LOG_SEARCH_SECONDS = 10.0
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is

@@ -40,6 +40,8 @@ NO_BOUNDS = {
     "scheduling/validation.py LARGEST_COUNT": "what stays exact in JSON",
     "scheduling/waiting.py WAITING": "the kind of a key",
     "web/agent_logs.py _LINES": "a decoder",
+    "web/log_search.py _LINES": "a decoder",
+    "agent/log.py _STAMP_BYTES": "how long a stamp is",
     "web/agent_logs.py _READ_BYTES": "the size of a buffer",
     "web/logs.py DEFAULT_HISTORY_LINES": "a default",
     "web/requests_in.py _LARGEST_INDEX": "what 64 bits hold",
