@@ -7,6 +7,7 @@ network and other slow work is done in threads. `agent.lifecycle` says what may 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -82,7 +83,7 @@ class Lives:
             try:
                 async with self._slot(container.config.artifact_url):
                     if not container.cancelled.is_set():
-                        await in_daemon_thread(partial(_fetch_into, container, staging, self._cache))
+                        await in_daemon_thread(partial(self._fetch_into, container, staging))
                 if not container.cancelled.is_set():
                     self._store.place(staging, container.id)
             finally:
@@ -104,6 +105,14 @@ class Lives:
         else:
             self.change(container, state=state)
 
+    def _fetch_into(self, container: Container, staging: Path) -> None:
+        config = container.config
+        url, sha256 = config.artifact_url, config.artifact_sha256
+        artifact.fetch(url, staging, container.cancelled, sha256=sha256, cache=self._cache)
+        make_storage(config, staging / "root")
+        if url:
+            self._store.settle(staging)
+
     def begin(self, container: Container) -> None:
         """Start a container's process: its mark is on disk before the task itself begins."""
         container.record = replace(container.record, state=State.RUNNING)
@@ -120,11 +129,21 @@ class Lives:
                 process.kill()
                 process.collect()
             _LOG.warning("%s could not be started: %s", container.id, error)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC and container.record.restarts:
+                # It ran, and the disk is full: that will pass, and is no mistake of the task.
+                self._try_again(container, str(error))
+                return
             self.change(container, state=_follow(container, Input.SPAWN_FAILED), err=str(error), process=None)
             return
         container.metrics = Metrics()
         self.attend(container, process)
         self._hub.publish(container.id, container.encode)
+
+    def _try_again(self, container: Container, err: str) -> None:
+        delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, 0.0)
+        state = _follow(container, Input.CRASHED)
+        self.change(container, state=state, process=None, err=err, delay_seconds=delay_seconds)
+        self.restart_later(container)
 
     def attend(self, container: Container, process: Process) -> None:
         """Be there when the container's process ends."""
@@ -278,11 +297,3 @@ def _task(container: Container) -> Task:
     if not container.record.unpacked:
         raise StartError("its artifact was not fetched, because it was stopped before; create it anew")
     return prepare(container.config, container.directory)
-
-
-def _fetch_into(container: Container, staging: Path, cache: ArtifactCache) -> None:
-    config = container.config
-    artifact.fetch(
-        config.artifact_url, staging, container.cancelled, sha256=config.artifact_sha256, cache=cache
-    )
-    make_storage(config, staging / "root")

@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from io import RawIOBase
 from pathlib import Path
 
 from agent.readers import Reader, stamp, stamped
@@ -47,6 +48,7 @@ class TaskLog:
         self._rotate_seconds = rotate_seconds
         self._began = ""
         self._ended = False
+        self._trouble = ""
         self._output = directory / "output"
         self._log = directory / "log"
         self._older = directory / "log.1"
@@ -66,7 +68,12 @@ class TaskLog:
             except FileNotFoundError:
                 pass  # nothing written yet, or the container was deleted
             except OSError as error:
-                _LOG.warning("cannot follow the output of %s: %s", self.container_id, error)
+                # Once for each trouble: a full disk stays full for long, and this is tried all the time.
+                if str(error) != self._trouble:
+                    _LOG.warning("cannot follow the output of %s: %s", self.container_id, error)
+                self._trouble = str(error)
+            else:
+                self._trouble = ""
 
     def history(self, count: int) -> list[str]:
         """The last lines, oldest first."""
@@ -142,9 +149,8 @@ class TaskLog:
         self._began = self._began or _first_stamp(self._log)
         if self._began and self._began < stamp(now - timedelta(seconds=self._rotate_seconds)):
             self._rotate()
-        with self._log.open("ab") as file:
-            file.write(b"".join(line.encode() + b"\n" for line in lines))
-            full = file.tell() > LARGEST_LOG_BYTES
+        with self._log.open("ab", buffering=0) as file:
+            full = _append(file, b"".join(line.encode() + b"\n" for line in lines)) > LARGEST_LOG_BYTES
         if full:
             self._rotate()
         for reader in self._readers:
@@ -187,6 +193,19 @@ def _lines(content: bytes) -> list[str]:
 def _pieces(line: bytes) -> list[bytes]:
     starts = range(0, len(line), _LONGEST_LINE_BYTES)
     return [line[start : start + _LONGEST_LINE_BYTES] for start in starts] or [b""]
+
+
+def _append(file: RawIOBase, content: bytes) -> int:
+    """Add all of the content or nothing; returns how long the file is now. Raises OSError."""
+    before = file.seek(0, os.SEEK_END)
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    except OSError:
+        file.truncate(before)
+        raise
+    return before + len(content)
 
 
 def _first_stamp(path: Path) -> str:

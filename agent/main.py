@@ -120,6 +120,13 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     show_default=True,
     help="Disk space for all of these; the oldest go.",
 )
+@click.option(
+    "--disk-reserve-mb",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="With less than this free on its disk, it takes no more tasks.",
+)
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--no-announce", is_flag=True, hidden=True)
@@ -173,6 +180,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         log_rotate_seconds=flags["log_rotate_hours"] * 3600.0,
         log_keep_seconds=flags["log_keep_hours"] * 3600.0,
         log_keep_bytes=flags["log_keep_mb"] * _BYTES_PER_MB,
+        disk_reserve_bytes=flags["disk_reserve_mb"] * _BYTES_PER_MB,
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
         announce=not flags["no_announce"],

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_rotate_seconds: float = 7 * 86_400.0
     log_keep_seconds: float = 86_400.0
     log_keep_bytes: int = 1024**3
+    disk_reserve_bytes: int = 64 * 1024**2
     ephemeral: bool = False
     die_with_parent: bool = False
     announce: bool = True

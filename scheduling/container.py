@@ -103,13 +103,26 @@ class Cores(GoStruct, frozen=True, kw_only=True):
     reserved: float = 0.0
 
 
+class Disk(GoStruct, frozen=True, kw_only=True):
+    """A disk in bytes; `free` is what tasks may still write."""
+
+    total: int = 0
+    free: int = 0
+
+
 class HostResources(GoStruct, frozen=True, kw_only=True):
-    """What a host has; `volumes` are the host paths it offers."""
+    """What a host has; `volumes` are the host paths it offers.
+
+    `disks`, from our agents: those of the data directory and of the volumes, by path, as they were lately.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"disks"})
 
     mem: Amount = Amount()
     cpus: Cores = Cores()
     storage: Amount = Amount()
     volumes: list[str] | None = None
+    disks: dict[str, Disk] | None = None
 
 
 def totals(resources: HostResources) -> tuple[int, float, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from falcon.testing import ASGIConductor
 from test_web_logs import TASK, URL, FakeAgent
 from web_cases import client_of, config
 
+from scheduling.actual import AgentStatus
 from scheduling.jobs import ScheduleJob
 from scheduling.registry import AgentSpec
 from web import limits
@@ -75,7 +76,11 @@ def test_only_connected_agents_are_asked_and_nobody_for_what_can_be_no_task(
     agents: Callable[..., list[FakeAgent]],
 ) -> None:
     fakes = agents(None, NEW)
-    client = client_of(cluster_of(fakes, connected=1))
+    cluster = cluster_of(fakes, connected=1)
+    cluster.report_agent(
+        AgentStatus(name="n1", endpoint=fakes[1].endpoint, link="stale", answered=True, since=0.0)
+    )
+    client = client_of(cluster)
     reply = client.simulate_get(URL)
     assert (reply.status_code, "there is no task" in reply.json["detail"]) == (404, True)
     assert client.simulate_get("/api/v1/tasks/x%20y/log").status_code == 404
