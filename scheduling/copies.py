@@ -73,6 +73,9 @@ class Copies:
             and self._is_there(name, task)
             and (report := self.actual.report(name, task)) is not None
             and report.goal != "stop"  # it is on its way out, and may be gone before this is written
+            and (
+                report.goal or report.instance is not None or report.phase is not Phase.UNCLEAR
+            )  # it is gone
         ]
         best = min(there, key=_worth, default=None)
         return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)

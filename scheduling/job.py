@@ -17,12 +17,17 @@ from scheduling.durations import Duration
 from scheduling.update import Update
 
 RestartPolicy = Literal["no", "on-failure", "always"]
+READINESS, LIVENESS = "readiness", "liveness"
 
 
 class HealthCheck(GoStruct, frozen=True, kw_only=True):
-    """One check of a task: `protocol` HTTP or TCP against the port that the variable `port` names."""
+    """One check of a task: `protocol` HTTP or TCP against the port that the variable `port` names.
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"http_path", "http_acceptable_responses"})
+    `kind`: "readiness" (or "", as in job files of 2014) says only whether the task is of use yet; a
+    "liveness" check that fails `unhealthy_after` times in a row has the task restarted, too.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"http_path", "http_acceptable_responses", "kind"})
 
     protocol: str = ""
     port: str = ""
@@ -31,6 +36,7 @@ class HealthCheck(GoStruct, frozen=True, kw_only=True):
     interval: Duration = Duration(0)
     http_path: str = ""
     http_acceptable_responses: list[int] | None = None
+    kind: str = ""
 
 
 class Command(GoStruct, frozen=True, kw_only=True):
@@ -63,7 +69,14 @@ class Grace(GoStruct, frozen=True, kw_only=True):
 
 
 class ContainerConfig(GoStruct, frozen=True, kw_only=True):
-    """One task's config, as an agent gets it; a port 0 means one the agent chooses."""
+    """One task's config, as an agent gets it; a port 0 means one the agent chooses.
+
+    What follows `restart` is ours, and is part of the canonical JSON only where it is set. `unhealthy_after`:
+    so many failures in a row of one check make a task unhealthy; 0 is the default.
+    `artifact_sha256`: what the archive must be, in hexadecimal.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"unhealthy_after", "artifact_sha256"})
 
     product: str = ""
     environment: str = ""
@@ -77,6 +90,8 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     storage: Storage = Storage()
     grace: Grace = Grace()
     restart: str = ""
+    unhealthy_after: int = 0
+    artifact_sha256: str = ""
 
 
 class OnLost(GoStruct, frozen=True, kw_only=True):
@@ -102,7 +117,7 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     """
 
     go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__, *PLACING)
-    omit_empty: ClassVar[frozenset[str]] = frozenset(PLACING)
+    omit_empty: ClassVar[frozenset[str]] = ContainerConfig.omit_empty | frozenset(PLACING)
 
     scale: int = 0
     constraints: list[str] | None = None

@@ -75,8 +75,8 @@ def standing(
     for index in {*rows, *wanted}:
         task = task_id(prefix, index)
         row = rows.get(index)
-        if row is None and unheard:
-            continue  # who knows, before everybody was asked
+        if row is None and (unheard or _is_somewhere(task, actual)):
+            continue  # who knows: not everybody was asked yet, or it is just being adopted
         if row is not None and any(_may_be_there(desired, copy.agent) for copy in row.copies):
             there.add(index)
         report = _report(row, actual) if row is not None else None
@@ -94,7 +94,8 @@ def standing(
             down.add(index)
         elif report.instance is not None:
             running.add(index)
-            if health.ran_for(task, agent, report.instance.process_state, now) >= min_healthy_seconds:
+            ran_seconds = health.ran_for(task, agent, report.instance.process_state, now)
+            if ran_seconds >= min_healthy_seconds and report.instance.well:
                 healthy.add(index)
             continue
         health.forget(task)
@@ -164,6 +165,11 @@ def obstacle(
 
 def _report(row: Placement, actual: Actual) -> ContainerReport | None:
     return actual.report(row.running, row.task) if row.running is not None else None
+
+
+def _is_somewhere(task: str, actual: Actual) -> bool:
+    reports = (actual.report(name, task) for name in actual.by_task.get(task, ()))
+    return any(report is not None and report.phase is not Phase.ABSENT for report in reports)
 
 
 def _may_run_anywhere(prefix: str, desired: Desired, actual: Actual) -> bool:

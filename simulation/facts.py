@@ -39,6 +39,8 @@ class Facts:
         self.configs: dict[str, JobConfig] = {}
         # Every (task, agent) that ever had a placement.
         self.placed: set[tuple[str, str]] = set()
+        # And those that were meant to run there.
+        self.meant: set[tuple[str, str]] = set()
         # By (task, agent): who was lost, as far as the transformer knew, when it commanded the task there.
         self.lost_then: dict[tuple[str, str], set[str]] = {}
         # The registry's version at which an agent was last lost and wanted by nobody.
@@ -73,6 +75,8 @@ class Facts:
         self.abandoned.update(each for each in left if each[1] in self.given_up)
         self.abandoned -= now
         self.placed |= now
+        if new is not None and new.running is not None:
+            self.meant.add((new.task, new.running))
 
     def _goes(self, old: Job | None, new: Job | None) -> None:
         """A job to be adopted goes, or some of its tasks do; nobody may have looked yet where they run."""

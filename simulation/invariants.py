@@ -131,6 +131,8 @@ def _taken(facts: Facts, name: str) -> dict[str, ContainerConfig]:
         container = facts.agents[name].containers.get(key[1])
         if container is not None and container.revived:
             continue  # nobody could know that it would come back
+        if container is None and (key[1], name) not in facts.meant:
+            continue  # to be stopped, wherever it may be; here it is not
         if key[0] == PLACEMENT and any(copy.agent == name for copy in row.copies):
             taken[key[1]] = facts.configs[task_prefix(key[1])]
     return taken

@@ -216,21 +216,17 @@ def _once(state: str, act: Act) -> Act:
 
 
 def _prepared(rng: Random, at: float, aim: str, agent: str) -> list[Act]:
-    """What helps a container to be in this phase soon after."""
-    job = rng.choice(JOB_NAMES)
+    """What helps a container to be in this phase soon after: there is one to be made, or one to go."""
+    job, number = rng.choice(JOB_NAMES), rng.randrange(1000)
     soon = at + rng.uniform(0.0, 2.0)
+    made = [Act(soon, "schedule", job, 0.0, number), Act(soon + 0.5, "restart", job, 0.0, number)]
     if aim == Phase.UNCLEAR:
         return [Act(at, "agent uses strange words", agent, 8.0)]
     if aim == Phase.CREATED:
-        return [
-            Act(at, "agent answers 500", agent, 8.0),
-            Act(soon, "schedule", job, 0.0, rng.randrange(1000)),
-        ]
+        return [Act(at, "agent answers 500", agent, 8.0), *made]
     if aim in (Phase.STOPPING, Phase.DELETING, Phase.ENDED):
-        return [Act(soon, "delete", job)]
-    if aim in (Phase.CREATING, Phase.STARTING):
-        return [Act(soon, "schedule", job, 0.0, rng.randrange(1000))]
-    return []
+        return [Act(max(0.5, at - 6.0), "schedule", job, 0.0, number), Act(soon, "delete", job)]
+    return made if aim in (Phase.CREATING, Phase.STARTING) else []
 
 
 def _fault(rng: Random, profile: Profile, names: list[str], kind: str, aim: str) -> list[Act]:

@@ -142,12 +142,19 @@ def test_of_an_imported_job_that_is_stopped_nothing_is_forgotten_where_nobody_ha
     assert write.copies == tuple(Copy(name, "stop") for name in agents)
 
 
-def test_a_container_on_its_way_out_is_not_adopted() -> None:
-    desired: Changes = {(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB}
-    actual: Changes = {(ACTUAL_AGENT, "a"): status("a")}
-    actual[CONTAINER, "a", TASK] = report("a", TASK, Phase.DELETING)
+@pytest.mark.parametrize(
+    "gone", [report("a", TASK, Phase.DELETING), report("a", TASK, Phase.UNCLEAR, instance=None)]
+)
+def test_a_container_on_its_way_out_is_not_adopted(gone: ContainerReport) -> None:
+    """Also where a last request is not answered yet, and nothing is seen."""
+    desired: Changes = {(AGENT, "a"): agent("a"), (AGENT, "b"): agent("b"), (JOB, WEB.prefix): WEB}
+    actual: Changes = {
+        (ACTUAL_AGENT, "b"): status("b"),
+        (ACTUAL_AGENT, "a"): status("a", has=resources(mem=1)),
+    }
+    actual[CONTAINER, "a", TASK] = gone
     (write,) = placed(told(desired, actual).decide(0.0))
-    assert write == WritePlacement(task=TASK, expected=0, copies=(Copy("a", "run"),)), "it is placed instead"
+    assert write == WritePlacement(task=TASK, expected=0, copies=(Copy("b", "run"),)), "it is placed instead"
 
 
 def test_a_write_that_was_refused_is_decided_again_with_the_room_it_had_taken() -> None:

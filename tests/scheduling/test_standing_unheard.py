@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from rules_made import agent, job_config, placement, status, version_of
+from rules_made import agent, job_config, placement, report, status, version_of
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
-from scheduling.actual import Actual
+from scheduling.actual import CONTAINER, Actual
 from scheduling.desired import AGENT, JOB, PLACEMENT, Desired
 from scheduling.job import task_id
+from scheduling.lifecycle import Phase
 from scheduling.replica import Changes
 from scheduling.standing import Health, standing
 
 
-def down(answered: dict[str, bool], *, adopt: bool = True, lost: str = "", placed: bool = False) -> set[int]:
-    """Which of two tasks without a report are down; `placed`: the first one has a place, and stops there."""
+def down(
+    answered: dict[str, bool],
+    *,
+    adopt: bool = True,
+    lost: str = "",
+    placed: bool = False,
+    found: Phase | None = None,
+) -> set[int]:
+    """Which of two tasks are down; the first one: `placed`, to be stopped; `found` on a, in this phase."""
     job = version_of(job_config(scale=2), adopt=adopt)
     desired, actual = Desired(), Actual()
     changes: Changes = {(JOB, job.prefix): job}
@@ -24,6 +32,9 @@ def down(answered: dict[str, bool], *, adopt: bool = True, lost: str = "", place
         changes[PLACEMENT, task] = placement(task, ("a", "stop"))
     desired.apply(changes)
     actual.apply({(ACTUAL_AGENT, name): status(name, answered=heard) for name, heard in answered.items()})
+    if found is not None:
+        first = task_id(job.prefix, 0)
+        actual.apply({(CONTAINER, "a", first): report("a", first, found)})
     stands = standing(job.prefix, (0, 1), desired, actual, Health(), min_healthy_seconds=0.0, now=10.0)
     return set(stands.down)
 
@@ -42,3 +53,9 @@ def test_once_all_were_heard_that_are_not_lost_it_is_down() -> None:
 
 def test_what_has_a_place_was_heard_of() -> None:
     assert down({"a": True, "b": False}, placed=True) == {0}
+
+
+def test_what_is_found_without_a_place_is_not_down_before_it_was_adopted() -> None:
+    """Else a migration would stop first what it takes for down, and it runs."""
+    assert down({"a": True}, found=Phase.RUNNING) == {1}
+    assert down({"a": True}, found=Phase.ABSENT) == {0, 1}
