@@ -25,6 +25,7 @@ from web.shapes import (
     PlanView,
     ProblemView,
     RestoreReply,
+    SignalReply,
     TaskView,
 )
 
@@ -61,6 +62,7 @@ def _schemas() -> dict[str, Any]:
         BrakeView,
         ChangeReply,
         RestoreReply,
+        SignalReply,
         ProblemView,
     )
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
@@ -78,6 +80,11 @@ def _schemas() -> dict[str, Any]:
             "endpoint": {"type": "string", "description": "HOST:PORT, or a URL."},
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
         },
+    }
+    schemas["SignalBody"] = {
+        "type": "object",
+        "required": ["signal"],
+        "properties": {"signal": {"type": "string", "description": "HUP, USR1, TERM…"}},
     }
     schemas["MigrateBody"] = {
         "type": "object",

@@ -166,6 +166,15 @@ class DrainView(msgspec.Struct, frozen=True, kw_only=True):
     left: int
 
 
+class SignalReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What was sent, to whom, and where."""
+
+    message: str
+    task: str
+    agent: str
+    signal: str
+
+
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. All times are seconds since 1970; `since`: when its link last changed.
 
