@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable
 
+from agent.drivers import Drivers
 from agent.settings import Settings
 from scheduling.container import Amount, Cores, HostResources
 from scheduling.job import ContainerConfig
@@ -14,8 +15,8 @@ from scheduling.job import ContainerConfig
 _CORE_DIGITS = 6
 
 
-def host_resources(settings: Settings, configs: Iterable[ContainerConfig]) -> HostResources:
-    """Totals of the host, and what all registered containers reserve, running or not."""
+def host_resources(settings: Settings, configs: Iterable[ContainerConfig], drivers: Drivers) -> HostResources:
+    """Totals of the host, what all registered containers reserve, running or not, and what runs them."""
     configs = list(configs)
     disk = os.statvfs(settings.data)
     tmp_bytes = sum(size for config in configs for size in (config.storage.tmp or {}).values() if size > 0)
@@ -27,6 +28,8 @@ def host_resources(settings: Settings, configs: Iterable[ContainerConfig]) -> Ho
         ),
         storage=Amount(total=disk.f_blocks * disk.f_frsize, reserved=tmp_bytes),
         volumes=list(settings.volumes),
+        drivers=drivers.names,
+        limits=drivers.limits,
     )
 
 

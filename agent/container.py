@@ -60,6 +60,7 @@ class Container:
             err=self.record.err,
             container_exit_status=self.record.exit,
             restarts=self.record.restarts,
+            ooms=self.record.ooms,
             container_metrics=replace(self.metrics, memory_limit=limit) if up else Metrics(),
         )
 

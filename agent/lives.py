@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from agent import artifact, lifecycle
 from agent.background import Background, in_daemon_thread
 from agent.container import Container
-from agent.driver import Driver, Process
+from agent.driver import Process
+from agent.drivers import Drivers
 from agent.events import Hub
 from agent.lifecycle import ImpossibleError, Input, Refusal, State
 from agent.log import Follower
@@ -40,9 +41,9 @@ class Lives:
     """Carries containers through their lives; `on_gone` is told of those that could not be fetched."""
 
     def __init__(
-        self, driver: Driver, store: Store, hub: Hub, logs: Follower, on_gone: Callable[[Container], None]
+        self, drivers: Drivers, store: Store, hub: Hub, logs: Follower, on_gone: Callable[[Container], None]
     ) -> None:
-        self._driver = driver
+        self._drivers = drivers
         self._store = store
         self._hub = hub
         self._logs = logs
@@ -98,7 +99,7 @@ class Lives:
         container.record = replace(container.record, state=State.RUNNING)
         process: Process | None = None
         try:
-            process = self._driver.start(_task(container))
+            process = self._drivers.of(container.config).start(_task(container))
             container.record = replace(
                 container.record, process=process.mark, err="", exit=ExitStatus(), started_at=time.time()
             )
@@ -136,16 +137,19 @@ class Lives:
         failed = ended.signaled or ended.exit_status != 0
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
         container.last_lines = self._logs[container.id].ending() if failed and wanted else []
+        ooms = container.record.ooms + self._drivers.of(container.config).ooms(container.directory)
         policy = container.config.restart
         if container.state is State.RUNNING and lifecycle.restart_due(policy, failed=failed):
             ran_seconds = time.time() - container.record.started_at
             delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, ran_seconds)
             state = _follow(container, Input.CRASHED)
-            self.change(container, state=state, process=None, exit=ended, delay_seconds=delay_seconds)
+            self.change(
+                container, state=state, process=None, exit=ended, ooms=ooms, delay_seconds=delay_seconds
+            )
             self.restart_later(container)
         else:
             state = _follow(container, Input.ENDED)
-            self.change(container, state=state, process=None, exit=ended, delay_seconds=0.0)
+            self.change(container, state=state, process=None, exit=ended, ooms=ooms, delay_seconds=0.0)
 
     def restart_later(self, container: Container) -> None:
         """Start a container again after its delay, unless it is stopped before."""

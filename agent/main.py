@@ -15,8 +15,8 @@ import psutil
 
 from agent import STARTED_BY
 from agent.about import version
+from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
-from agent.process import ProcessDriver
 from agent.runtime import end_leftovers
 from agent.server import serve
 from agent.settings import Settings
@@ -85,6 +85,8 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--mem", type=click.IntRange(min=1), help="Memory to offer in MB; all by default.")
 @click.option("--volume", multiple=True, metavar="HOST_PATH", help="A path for tasks; repeatable.")
 @click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
+@click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
+@click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--no-announce", is_flag=True, hidden=True)
@@ -118,7 +120,7 @@ def main(**flags: Any) -> None:
         _fail(str(error))
     listener = _listen(settings.host, settings.port)
     if settings.ephemeral:
-        end_leftovers(Store(settings.data), ProcessDriver())
+        end_leftovers(Store(settings.data), drivers_here(settings))
     serve(settings, listener)
 
 
@@ -133,6 +135,8 @@ def _settings(flags: dict[str, Any]) -> Settings:
         memory_mb=flags["mem"] or psutil.virtual_memory().total // _BYTES_PER_MB,
         volumes=flags["volume"],
         labels=dict(flags["label"]),
+        limits=flags["limits"],
+        cgroup=flags["cgroup"],
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
         announce=not flags["no_announce"],

@@ -20,6 +20,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_cores: float
     memory_mb: int
     volumes: tuple[str, ...] = ()
+    # Whether to enforce what tasks are limited to, and in which cgroup, below the top; "": the agent's own.
+    limits: bool = True
+    cgroup: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     ephemeral: bool = False
     die_with_parent: bool = False

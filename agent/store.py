@@ -53,6 +53,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     err: str = ""
     exit: ExitStatus = ExitStatus()
     restarts: int = 0
+    ooms: int = 0
     started_at: float = 0.0
     delay_seconds: float = 0.0
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from scheduling.job import ContainerConfig
+from config.bounds import AGENT_TASK_PIDS, SMALLEST_MEMORY_LIMIT_MB
+from scheduling.job import ContainerConfig, Limits
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TMP_MODE = 0o1777
@@ -28,7 +29,10 @@ class StartError(Exception):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit."""
+    """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit.
+
+    Of `limits` 0 is none; `share` is the cores it should have when all are busy.
+    """
 
     directory: Path
     working_dir: Path
@@ -36,6 +40,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     arguments: list[str]
     env: dict[str, str]
     files: int
+    limits: Limits = Limits()
+    share: float = 0.0
 
 
 def environment(config: ContainerConfig) -> dict[str, str]:
@@ -71,6 +77,19 @@ def prepare(config: ContainerConfig, directory: Path) -> Task:
         arguments=words[1:],
         env=env,
         files=config.resources.fd,
+        limits=effective_limits(config),
+        share=config.resources.cpu,
+    )
+
+
+def effective_limits(config: ContainerConfig) -> Limits:
+    """What a task can't get beyond, of what it asks for and what is usual."""
+    asked = config.limits or Limits()
+    mem = asked.mem or config.resources.mem
+    return Limits(
+        mem=max(mem, SMALLEST_MEMORY_LIMIT_MB) if mem else 0,
+        cpu=asked.cpu,
+        pids=asked.pids or AGENT_TASK_PIDS,
     )
 
 

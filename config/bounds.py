@@ -13,6 +13,10 @@ MOST_VERSIONS = 50_000
 LARGEST_SCALE = 1000
 # ports: ports of a job → 400
 MOST_PORTS = 256
+# processes: `limits.pids` of a job → 400
+LARGEST_PIDS = 4_194_304
+# cores: `limits.cpu` of a job, at the least → 400
+SMALLEST_CPU_LIMIT = 0.01
 # jobs: jobs that one depends on → 400
 MOST_DEPENDENCIES = 32
 # plans: plans that a web worker makes at a time → 503
@@ -214,6 +218,12 @@ ARTIFACT_SECONDS = 1800.0
 ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 # characters: a path or a link in an archive → the artifact is refused
 LONGEST_ARCHIVE_NAME = 1024
+# MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
+SMALLEST_MEMORY_LIMIT_MB = 16
+# processes: processes and threads of a task whose job does not limit them → it can't make more
+AGENT_TASK_PIDS = 4096
+# s: wait for the kernel to end what is left of a task's processes → its cgroup stays until the next try
+CGROUP_EMPTY_SECONDS = 2.0
 # s: pause before a task that ended is started again → the pause grows no further
 LONGEST_RESTART_DELAY_SECONDS = 30.0
 

@@ -81,17 +81,26 @@ class Cores(GoStruct, frozen=True, kw_only=True):
 
 
 class HostResources(GoStruct, frozen=True, kw_only=True):
-    """What a host has; `volumes` are the host paths it offers."""
+    """What a host has; `volumes` are the host paths it offers.
+
+    Ours, and left out when empty: `drivers`, by which it can run tasks, and `limits`, what of a task it
+    enforces: "mem", "cpu", "pids" as in a job's limits, and "tree" where no process of a task outlives it.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"drivers", "limits"})
 
     mem: Amount = Amount()
     cpus: Cores = Cores()
     storage: Amount = Amount()
     volumes: list[str] | None = None
+    drivers: list[str] | None = None
+    limits: list[str] | None = None
 
 
-def totals(resources: HostResources) -> tuple[int, float, tuple[str, ...]]:
+def totals(resources: HostResources) -> tuple[object, ...]:
     """The part of a host's resources that placements depend on; what is reserved there is not."""
-    return resources.mem.total, resources.cpus.total, tuple(resources.volumes or ())
+    lists = (resources.volumes, resources.drivers, resources.limits)
+    return resources.mem.total, resources.cpus.total, *(tuple(each or ()) for each in lists)
 
 
 class StateEvent(GoStruct, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from scheduling.durations import Duration
 from scheduling.update import Update
 
 RestartPolicy = Literal["no", "on-failure", "always"]
+# What may run a task; the first runs one that names none, and is all that an agent of 2014 has.
+DRIVERS = ("process", "bubblewrap", "oci")
 
 
 class HealthCheck(GoStruct, frozen=True, kw_only=True):
@@ -55,6 +57,20 @@ class Storage(GoStruct, frozen=True, kw_only=True):
     volumes: dict[str, str] | None = None
 
 
+class Limits(GoStruct, frozen=True, kw_only=True):
+    """What one task can't get beyond: `mem` in MB, `cpu` in cores, `pids` processes and threads; 0: as usual.
+
+    Without them memory ends at `resources.mem`, and `resources.cpu` is a share, not an end. What is asked
+    for here is placed only where it is enforced.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"mem", "cpu", "pids"})
+
+    mem: int = 0
+    cpu: float = 0.0
+    pids: int = 0
+
+
 class Grace(GoStruct, frozen=True, kw_only=True):
     """How long a task may take to start, and to end between TERM and KILL."""
 
@@ -63,7 +79,12 @@ class Grace(GoStruct, frozen=True, kw_only=True):
 
 
 class ContainerConfig(GoStruct, frozen=True, kw_only=True):
-    """One task's config, as an agent gets it; a port 0 means one the agent chooses."""
+    """One task's config, as an agent gets it; a port 0 means one the agent chooses.
+
+    What follows `restart` is ours, and is part of the canonical JSON only where it is set.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"driver", "limits"})
 
     product: str = ""
     environment: str = ""
@@ -77,6 +98,8 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     storage: Storage = Storage()
     grace: Grace = Grace()
     restart: str = ""
+    driver: str = ""
+    limits: Limits | None = None
 
 
 class OnLost(GoStruct, frozen=True, kw_only=True):

@@ -56,7 +56,26 @@ def ports_free(need: Need, room: Room) -> Miss | None:
     return ("; ".join(words), 1.0 * len(taken)) if taken else None
 
 
-FILTERS: tuple[Filter, ...] = (enough_memory, enough_cpu, ports_free, has_volumes)
+def has_driver(need: Need, room: Room) -> Miss | None:
+    """Refuses a room whose agent can't run tasks in the needed way."""
+    has = ", ".join(sorted(room.drivers))
+    return None if need.driver in room.drivers else (f"can't run {need.driver} tasks, only {has}", 100.0)
+
+
+def holds_limits(need: Need, room: Room) -> Miss | None:
+    """Refuses a room whose agent does not enforce a limit that is asked for."""
+    missing = sorted(need.limits - room.limits)
+    return (f"does not enforce a limit of {', '.join(missing)}", 100.0) if missing else None
+
+
+FILTERS: tuple[Filter, ...] = (
+    enough_memory,
+    enough_cpu,
+    ports_free,
+    has_volumes,
+    has_driver,
+    holds_limits,
+)
 # A closed room is farther from fitting than any that is merely too small.
 _CLOSED_DISTANCE = 1000.0
 
@@ -69,6 +88,8 @@ def fits(need: Need, room: Room) -> bool:
         and need.cpu <= room.cpu_total - room.cpu_used + CPU_TOLERANCE
         and (not need.ports or need.ports.isdisjoint(room.ports))
         and need.volumes <= room.volumes
+        and need.driver in room.drivers
+        and need.limits <= room.limits
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from scheduling.actual import Actual
 from scheduling.desired import Agent, Desired
-from scheduling.job import ContainerConfig, task_prefix
+from scheduling.job import DRIVERS, ContainerConfig, task_prefix
 from scheduling.lifecycle import Phase
 
 # Sums of floats drift; a billionth of a core is none.
@@ -18,12 +18,14 @@ CPU_TOLERANCE = 1e-9
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What one task takes from an agent: MB, cores, fixed ports, host paths."""
+    """What one task takes: MB, cores, fixed ports, host paths; and what must run it and limit it."""
 
     mem: int
     cpu: float
     ports: frozenset[int] = frozenset()
     volumes: frozenset[str] = frozenset()
+    driver: str = DRIVERS[0]
+    limits: frozenset[str] = frozenset()
 
 
 class Room(msgspec.Struct, kw_only=True):
@@ -37,6 +39,8 @@ class Room(msgspec.Struct, kw_only=True):
     mem_total: int = 0
     cpu_total: float = 0.0
     volumes: frozenset[str] = frozenset()
+    drivers: frozenset[str] = frozenset(DRIVERS[:1])
+    limits: frozenset[str] = frozenset()
     mem_used: int = 0
     cpu_used: float = 0.0
     ports: dict[int, str] = msgspec.field(default_factory=dict)
@@ -66,7 +70,15 @@ def need_of(config: ContainerConfig) -> Need:
         cpu=config.resources.cpu,
         ports=frozenset(port for port in (config.ports or {}).values() if port),
         volumes=frozenset((config.storage.volumes or {}).values()),
+        driver=config.driver or DRIVERS[0],
+        limits=frozenset(limits_of(config)),
     )
+
+
+def limits_of(config: ContainerConfig) -> list[str]:
+    """Which limits a config asks for by name: it must not run where they do not hold."""
+    limits = config.limits
+    return [name for name in limits.__struct_fields__ if getattr(limits, name)] if limits else []
 
 
 def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
@@ -81,6 +93,8 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
         mem_total=resources.mem.total,
         cpu_total=resources.cpus.total,
         volumes=frozenset(resources.volumes or ()),
+        drivers=frozenset(resources.drivers or DRIVERS[:1]),
+        limits=frozenset(resources.limits or ()),
     )
     reports = actual.containers.get(agent.name, {})
     for task, report in reports.items():

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from config.bounds import LARGEST_SCALE, MOST_DEPENDENCIES, MOST_PORTS
+from config.bounds import LARGEST_PIDS, LARGEST_SCALE, MOST_DEPENDENCIES, MOST_PORTS, SMALLEST_CPU_LIMIT
 from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.durations import Duration
-from scheduling.job import ContainerConfig, HealthCheck, JobConfig
+from scheduling.job import DRIVERS, ContainerConfig, HealthCheck, JobConfig
 from scheduling.update import STRATEGIES, Update
 
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
@@ -94,6 +94,8 @@ def container_problems(config: ContainerConfig) -> list[Problem]:
         *_within("grace.startup", config.grace.startup, "250ms", "30s"),
         *_within("grace.shutdown", config.grace.shutdown, "250ms", "10s"),
         *_one_of("restart", config.restart, ("no", "on-failure", "always")),
+        *(_one_of("driver", config.driver, DRIVERS) if config.driver else ()),
+        *_limits(config),
     ]
 
 
@@ -182,6 +184,20 @@ def _resources(config: ContainerConfig) -> Iterator[Problem]:
         yield Problem("resources.cpu", resources.cpu, "it must be the cores a task needs, more than 0")
     if not 0 <= resources.fd <= LARGEST_COUNT:
         yield Problem("resources.fd", resources.fd, "it must be the number of open files, 0 or more")
+
+
+def _limits(config: ContainerConfig) -> Iterator[Problem]:
+    limits = config.limits
+    if limits is None:
+        return
+    if limits.mem and not max(config.resources.mem, 1) <= limits.mem <= LARGEST_COUNT:
+        yield Problem("limits.mem", limits.mem, "it must be MB, and not less than resources.mem; 0 for that")
+    if limits.cpu and not SMALLEST_CPU_LIMIT <= limits.cpu <= LARGEST_COUNT:
+        expected = f"it must be cores, at least {SMALLEST_CPU_LIMIT:g}; 0 for no limit"
+        yield Problem("limits.cpu", limits.cpu, expected)
+    if not 0 <= limits.pids <= LARGEST_PIDS:
+        expected = f"it must be the number of processes and threads, up to {LARGEST_PIDS}; 0 for the agent's"
+        yield Problem("limits.pids", limits.pids, expected)
 
 
 def _storage(config: ContainerConfig) -> Iterator[Problem]:

@@ -18,7 +18,9 @@ TEXT, JSON = "text/plain; charset=utf-8", "application/json; charset=utf-8"
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     data = tmp_path_factory.mktemp("agent") / "data"
-    with running_agent(data, "--cpu", "2", "--mem", "1000", "--label", "zone=a", "--name", "n1") as agent:
+    with running_agent(
+        data, "--cpu", "2", "--mem", "1000", "--label", "zone=a", "--name", "n1", "--no-limits"
+    ) as agent:
         yield agent
 
 
@@ -77,7 +79,7 @@ def test_resources_count_what_is_registered(agent: Agent) -> None:
     disk = before.json()["storage"]["total"]
     assert before.body == (
         b'{"mem":{"total":1000,"reserved":0},"cpus":{"total":2,"reserved":0},"storage":{"total":%d,'
-        b'"reserved":0},"volumes":[]}\n' % disk
+        b'"reserved":0},"volumes":[],"drivers":["process"]}\n' % disk
     )
     tmp = {"tmp": {"/tmp": 1024, "/scratch": -1}, "volumes": None}
     agent.create("r-0", config(resources={"mem": 64, "cpu": 0.1, "fd": 0}, storage=tmp))
@@ -214,4 +216,4 @@ def test_who_the_agent_is(agent: Agent) -> None:
     assert list(told) == ["name", "version", "labels", "attributes"]
     assert (told["name"], told["labels"]) == ("n1", {"zone": "a"})
     assert told["attributes"]["drivers"] == ["process"]
-    assert set(told["attributes"]) == {"os", "arch", "kernel", "drivers"}
+    assert set(told["attributes"]) == {"os", "arch", "kernel", "drivers", "limits"}
