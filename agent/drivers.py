@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from agent.bubblewrap import BubblewrapDriver
 from agent.cgroup import Cgroups
 from agent.driver import Driver
 from agent.hierarchies import of_this_host
 from agent.process import ProcessDriver
 from agent.settings import Settings
+from agent.user import User, find_user
 from scheduling.job import DRIVERS, ContainerConfig
 from scheduling.room import limits_of
 
@@ -23,15 +25,19 @@ class Drivers:
     agent started.
     """
 
-    def __init__(self, made: Iterable[Driver], cgroups: Cgroups, names: Iterable[str]) -> None:
+    def __init__(
+        self, made: Iterable[Driver], cgroups: Cgroups, names: Iterable[str], user: User | None = None
+    ) -> None:
         self._made = {driver.name: driver for driver in made}
         self._cgroups = cgroups
         self.names = [name for name in DRIVERS if name in set(names)]
         self.limits = cgroups.limits
+        self.user = user
 
     def of(self, config: ContainerConfig) -> Driver:
         """The driver that a config names, or the one for those that name none."""
-        return self._made[config.driver or DRIVERS[0]]
+        # One of a newer agent that this one has never heard of has a shim, as all have.
+        return self._made.get(config.driver) or self._made[DRIVERS[0]]
 
     def lack(self, config: ContainerConfig) -> str:
         """Why a config can't be run here as it asks; empty if it can."""
@@ -60,7 +66,15 @@ def drivers_here(settings: Settings) -> Drivers:
     if settings.limits and (missing := {"mem", "cpu", "pids", "tree"} - set(cgroups.limits)):
         why = f" ({'; '.join(dict.fromkeys(cgroups.problems))})" if cgroups.problems else ""
         _LOG.warning("not enforced here: %s%s", ", ".join(map(_WORDS.__getitem__, sorted(missing))), why)
-    return Drivers([ProcessDriver(cgroups)], cgroups, [ProcessDriver.name])
+    user = find_user(settings.task_user)
+    bubblewrap = BubblewrapDriver(settings.data, cgroups, user)
+    names = [ProcessDriver.name]
+    problem = bubblewrap.problem()
+    if problem:
+        _LOG.warning("driver bubblewrap does not work here: %s", problem)
+    elif problem is not None:
+        names.append(bubblewrap.name)
+    return Drivers([ProcessDriver(cgroups, user), bubblewrap], cgroups, names, user)
 
 
 _WORDS = {

@@ -28,6 +28,7 @@ from agent.lifecycle import ImpossibleError, Input, Refusal, State
 from agent.log import Follower
 from agent.store import Store
 from agent.task import StartError, Task, make_storage, prepare
+from agent.user import User
 from config.bounds import MOST_ARTIFACT_HOSTS as _MOST_HOSTS
 from config.bounds import MOST_FETCHES as _MOST_FETCHES
 from scheduling.container import ExitStatus, Metrics
@@ -72,7 +73,7 @@ class Lives:
             try:
                 async with self._slot(container.config.artifact_url):
                     if not container.cancelled.is_set():
-                        await in_daemon_thread(partial(_fetch_into, container, staging))
+                        await in_daemon_thread(partial(_fetch_into, container, staging, self._drivers.user))
                 if not container.cancelled.is_set():
                     self._store.place(staging, container.id)
             finally:
@@ -236,6 +237,8 @@ def _task(container: Container) -> Task:
     return prepare(container.config, container.directory)
 
 
-def _fetch_into(container: Container, staging: Path) -> None:
+def _fetch_into(container: Container, staging: Path, user: User | None) -> None:
     artifact.fetch(container.config.artifact_url, staging, container.cancelled)
     make_storage(container.config, staging / "root")
+    if user is not None:
+        user.give(staging / "root")

@@ -21,6 +21,7 @@ from agent.runtime import end_leftovers
 from agent.server import serve
 from agent.settings import Settings
 from agent.store import DataDirError, Store, lock_data_dir
+from agent.user import UserError, find_user
 from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
 
 _BYTES_PER_MB = 1024 * 1024
@@ -87,6 +88,7 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
 @click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
 @click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
+@click.option("--task-user", default="", metavar="NAME", help="Who tasks run as; only if the agent is root.")
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--no-announce", is_flag=True, hidden=True)
@@ -118,6 +120,10 @@ def main(**flags: Any) -> None:
         lock_data_dir(settings.data)
     except DataDirError as error:
         _fail(str(error))
+    try:
+        find_user(settings.task_user)
+    except UserError as error:
+        _fail(str(error))
     listener = _listen(settings.host, settings.port)
     if settings.ephemeral:
         end_leftovers(Store(settings.data), drivers_here(settings))
@@ -137,6 +143,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         labels=dict(flags["label"]),
         limits=flags["limits"],
         cgroup=flags["cgroup"],
+        task_user=flags["task_user"],
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
         announce=not flags["no_announce"],

@@ -25,6 +25,7 @@ from agent.driver import Process
 from agent.ending import read_exit, read_ooms, write_killed
 from agent.store import ProcessMark
 from agent.task import DEFAULT_PATH, StartError, Task
+from agent.user import User
 from scheduling.container import ExitStatus
 
 _SHIM = Path(__file__).with_name("shim.sh")
@@ -40,8 +41,9 @@ class ProcessDriver:
     # What is between shim and task for as long as the task runs, by how its command line begins.
     wrapper = b""
 
-    def __init__(self, cgroups: Cgroups | None = None) -> None:
+    def __init__(self, cgroups: Cgroups | None = None, user: User | None = None) -> None:
         self._cgroups = cgroups
+        self._user = user
         self._shell = shutil.which("sh", path=DEFAULT_PATH) or "/bin/sh"
         self._env = shutil.which("env", path=DEFAULT_PATH) or "/usr/bin/env"
 
@@ -49,11 +51,11 @@ class ProcessDriver:
         """Start a task's shim, which waits for `release`. Raises StartError."""
         for old in ("exit", "signaled"):
             (task.directory / old).unlink(missing_ok=True)
-        words = [str(task.program), *task.arguments]
+        words = self._words(task)
         if "=" in words[0]:
             # `env` would take it for one more variable.
             words = [self._shell, "-c", 'exec "$0" "$@"', *words]
-        words_of_env = [f"{name}={value}" for name, value in task.env.items()]
+        words_of_env = [f"{name}={value}" for name, value in self._variables(task).items()]
         _check_length(task, [*words, *words_of_env])
         variables = " ".join(map(shlex.quote, words_of_env))
         above = "\n".join([*self._above(task), self._env])
@@ -70,7 +72,7 @@ class ProcessDriver:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                cwd=task.working_dir,
+                cwd=task.directory / "root" if task.own_root else task.working_dir,
                 env={},
                 start_new_session=True,
             )
@@ -83,8 +85,16 @@ class ProcessDriver:
         return process
 
     def _above(self, _task: Task) -> list[str]:
-        """The words before `env` that make the task's surroundings. Raises StartError."""
-        return []
+        """The words before `env`."""
+        return self._user.above() if self._user is not None else []
+
+    def _variables(self, task: Task) -> Mapping[str, str]:
+        """What `env` sets for the first of `_words`."""
+        return task.env
+
+    def _words(self, task: Task) -> list[str]:
+        """The task, with what makes its surroundings. Raises StartError."""
+        return [str(task.program), *task.arguments]
 
     def find(self, mark: ProcessMark, directory: Path) -> Process | None:
         """The living task with this mark; None if it has ended."""

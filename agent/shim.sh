@@ -77,6 +77,8 @@ if [ "$go" = go ]; then
     eval "set -- ${variables%?}" '"$@"'
     (
         exec </dev/null >>"$directory/output" 2>&1
+        # The arguments of bwrap, with the variables.
+        [ ! -e "$directory/args" ] || exec 9<"$directory/args"
         [ "$files" -eq 0 ] || ulimit -n "$files"
         IFS=$line_end
         for group in $groups; do
