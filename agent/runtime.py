@@ -18,7 +18,7 @@ from agent.events import Hub
 from agent.lifecycle import Input, Refusal, RefusedError, State
 from agent.lives import Lives
 from agent.log import Follower
-from agent.ports import Ports, PortTakenError
+from agent.ports import Ports, PortTakenError, listened_on
 from agent.settings import Settings
 from agent.store import Record, Store
 from scheduling.canonical import go_json
@@ -42,7 +42,7 @@ class Runtime:
         self._drivers = drivers
         self._store = Store(settings.data)
         self._lives = Lives(drivers, self._store, self.hub, self.logs, self._forget)
-        self._ports = Ports()
+        self._ports = Ports(is_used=listened_on)
         self._containers: dict[str, Container] = {}
         self._resources = host_resources(settings, [], drivers)
         self._closing = False

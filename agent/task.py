@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from agent.rootfs import is_root_filesystem, resolve, seen_from
-from config.bounds import AGENT_TASK_PIDS, SMALLEST_MEMORY_LIMIT_MB
+from config.bounds import AGENT_TASK_PIDS, LONGEST_SHOWN, SMALLEST_MEMORY_LIMIT_MB
 from scheduling.job import DRIVERS, ContainerConfig, Limits, Storage
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -97,15 +97,15 @@ def has_own_root(config: ContainerConfig, root: Path) -> bool:
 
 def _on_host(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
     working_dir = inside(root, folder)
-    if working_dir is None or not working_dir.is_dir():
-        raise StartError(f"working_dir {folder} is not a directory of the artifact")
+    if working_dir is None or not _there(working_dir.is_dir):
+        raise StartError(f"working_dir {_shown(folder)} is not a directory of the artifact")
     return working_dir, _program(name, list(_candidates(name, working_dir, root, env)))
 
 
 def _in_own_root(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
     working_dir = resolve(root, folder)
-    if working_dir is None or not working_dir.is_dir():
-        raise StartError(f"working_dir {folder} is not a directory of the artifact")
+    if working_dir is None or not _there(working_dir.is_dir):
+        raise StartError(f"working_dir {_shown(folder)} is not a directory of the artifact")
     if name.startswith("/"):
         names = [name]
     elif "/" in name:
@@ -169,12 +169,24 @@ def _place(root: Path, path: str) -> Path:
 
 def _program(name: str, candidates: Sequence[Path]) -> Path:
     for candidate in candidates:
-        if candidate.is_file():
+        if _there(candidate.is_file):
             if not os.access(candidate, os.X_OK):
-                raise StartError(f"{name} is not executable ({candidate})")
+                raise StartError(f"{_shown(name)} is not executable ({candidate})")
             return candidate
     places = ", ".join(dict.fromkeys(str(candidate.parent) for candidate in candidates))
-    raise StartError(f"{name} was not found in {places}")
+    raise StartError(f"{_shown(name)} was not found in {_shown(places)}")
+
+
+def _there(question: Callable[[], bool]) -> bool:
+    """Whether a path is what is asked; one that the system can't even look up is not."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 def _candidates(name: str, working_dir: Path, root: Path, env: Mapping[str, str]) -> Iterator[Path]:
