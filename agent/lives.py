@@ -139,23 +139,34 @@ class Lives:
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
         container.last_lines = self._logs[container.id].ending() if failed and wanted else []
         ooms = container.record.ooms + self._drivers.of(container.config).ooms(container.directory)
-        policy = container.config.restart
-        if container.state is State.RUNNING and lifecycle.restart_due(policy, failed=failed):
-            ran_seconds = time.time() - container.record.started_at
+        ended_as: dict[str, Any] = {"process": None, "exit": ended, "ooms": ooms}
+        limit = container.config.restart_limit
+        ran_seconds = time.time() - container.record.started_at
+        in_a_row = lifecycle.restarts_in_a_row(container.record.restarts_in_a_row, ran_seconds)
+        due = wanted and lifecycle.restart_due(container.config.restart, failed=failed)
+        if due and not 0 < limit <= in_a_row:
             delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, ran_seconds)
-            state = _follow(container, Input.CRASHED)
             self.change(
-                container, state=state, process=None, exit=ended, ooms=ooms, delay_seconds=delay_seconds
+                container,
+                state=_follow(container, Input.CRASHED),
+                delay_seconds=delay_seconds,
+                restarts_in_a_row=in_a_row + 1,
+                next_start_at=round(time.time() + delay_seconds, 3),
+                **ended_as,
             )
             self.restart_later(container)
         else:
+            given_up = f"given up after {limit} restarts in a row" if due else ""
             state = _follow(container, Input.ENDED)
-            self.change(container, state=state, process=None, exit=ended, ooms=ooms, delay_seconds=0.0)
+            self.change(container, state=state, err=given_up, delay_seconds=0.0, **ended_as)
 
     def restart_later(self, container: Container) -> None:
         """Start a container again after its delay, unless it is stopped before."""
+        # The next agent goes on with what is left of the delay.
+        left_seconds = container.record.next_start_at - time.time()
+        delay_seconds = min(max(left_seconds, 0.0), container.record.delay_seconds)
         loop = asyncio.get_running_loop()
-        container.timer = loop.call_later(container.record.delay_seconds, self._restart, container)
+        container.timer = loop.call_later(delay_seconds, self._restart, container)
 
     def _restart(self, container: Container) -> None:
         container.timer = None

@@ -90,7 +90,9 @@ class Runtime:
         container = self.find(container_id)
         async with container.lock:
             state = self._ask(container, Input.START)
-            container.record = replace(container.record, restarts=0, ooms=0, delay_seconds=0.0)
+            container.record = replace(
+                container.record, restarts=0, ooms=0, restarts_in_a_row=0, delay_seconds=0.0
+            )
             if state is State.RUNNING:
                 self._lives.begin(container)
             else:

@@ -15,6 +15,8 @@ LARGEST_SCALE = 1000
 MOST_PORTS = 256
 # processes: `limits.pids` of a job → 400
 LARGEST_PIDS = 4_194_304
+# restarts: `restart_limit` of a job → 400
+LARGEST_RESTART_LIMIT = 1000
 # cores: `limits.cpu` of a job, at the least → 400
 SMALLEST_CPU_LIMIT = 0.01
 # jobs: jobs that one depends on → 400

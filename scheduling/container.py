@@ -33,9 +33,12 @@ class Metrics(GoStruct, frozen=True, kw_only=True):
 
 
 class ProcessState(GoStruct, frozen=True, kw_only=True):
-    """The process of a container; `err` says why it could not be started."""
+    """The process of a container; `err` says why it could not be started, or is not started any more.
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"err"})
+    `next_start_at`: while it is `restarting`, when that will be, in seconds since 1970; from our agents.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"err", "next_start_at"})
 
     up: bool = False
     restarting: bool = False
@@ -44,6 +47,7 @@ class ProcessState(GoStruct, frozen=True, kw_only=True):
     restarts: int = 0
     ooms: int = 0
     container_metrics: Metrics = Metrics()
+    next_start_at: float = 0.0
 
 
 class ContainerInstance(GoStruct, frozen=True, kw_only=True):

@@ -81,10 +81,11 @@ class Grace(GoStruct, frozen=True, kw_only=True):
 class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     """One task's config, as an agent gets it; a port 0 means one the agent chooses.
 
-    What follows `restart` is ours, and is part of the canonical JSON only where it is set.
+    What follows `restart` is ours, and is part of the canonical JSON only where it is set. After
+    `restart_limit` restarts in a row its agent gives a task up; 0: never.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"driver", "limits"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"driver", "limits", "restart_limit"})
 
     product: str = ""
     environment: str = ""
@@ -100,6 +101,7 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     restart: str = ""
     driver: str = ""
     limits: Limits | None = None
+    restart_limit: int = 0
 
 
 class OnLost(GoStruct, frozen=True, kw_only=True):

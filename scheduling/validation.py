@@ -11,7 +11,14 @@ from typing import Any
 
 import msgspec
 
-from config.bounds import LARGEST_PIDS, LARGEST_SCALE, MOST_DEPENDENCIES, MOST_PORTS, SMALLEST_CPU_LIMIT
+from config.bounds import (
+    LARGEST_PIDS,
+    LARGEST_RESTART_LIMIT,
+    LARGEST_SCALE,
+    MOST_DEPENDENCIES,
+    MOST_PORTS,
+    SMALLEST_CPU_LIMIT,
+)
 from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.durations import Duration
 from scheduling.job import DRIVERS, ContainerConfig, HealthCheck, JobConfig
@@ -96,6 +103,7 @@ def container_problems(config: ContainerConfig) -> list[Problem]:
         *_one_of("restart", config.restart, ("no", "on-failure", "always")),
         *(_one_of("driver", config.driver, DRIVERS) if config.driver else ()),
         *_limits(config),
+        *_restart_limit(config.restart_limit),
     ]
 
 
@@ -184,6 +192,12 @@ def _resources(config: ContainerConfig) -> Iterator[Problem]:
         yield Problem("resources.cpu", resources.cpu, "it must be the cores a task needs, more than 0")
     if not 0 <= resources.fd <= LARGEST_COUNT:
         yield Problem("resources.fd", resources.fd, "it must be the number of open files, 0 or more")
+
+
+def _restart_limit(restarts: int) -> Iterator[Problem]:
+    if not 0 <= restarts <= LARGEST_RESTART_LIMIT:
+        expected = f"it must be from 1 to {LARGEST_RESTART_LIMIT} restarts in a row, or 0 for no limit"
+        yield Problem("restart_limit", restarts, expected)
 
 
 def _limits(config: ContainerConfig) -> Iterator[Problem]:

@@ -92,10 +92,10 @@ def test_absent_and_null_are_the_same_and_empty_is_another() -> None:
 
 
 def test_what_is_ours_follows_restart_and_only_where_it_is_set() -> None:
-    ours = json.loads(MIN) | {"driver": "bubblewrap", "limits": {"cpu": 0.5, "pids": 9}}
-    expected = MIN[:-1] + ',"driver":"bubblewrap","limits":{"cpu":0.5,"pids":9}}'
+    ours = json.loads(MIN) | {"driver": "bubblewrap", "limits": {"cpu": 0.5, "pids": 9}, "restart_limit": 3}
+    expected = MIN[:-1] + ',"driver":"bubblewrap","limits":{"cpu":0.5,"pids":9},"restart_limit":3}'
     assert read(json.dumps(ours)).canonical().decode() == expected
-    unset = json.loads(MIN) | {"driver": "", "limits": None}
+    unset = json.loads(MIN) | {"driver": "", "limits": None, "restart_limit": 0}
     assert read(json.dumps(unset)).hash() == "min-aad7b17"
 
 

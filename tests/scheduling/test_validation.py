@@ -151,6 +151,8 @@ WRONG: list[tuple[JobConfig, str, object, str]] = [
     (job_config(limits=Limits(mem=-1)), "limits.mem", -1, "not less than resources.mem"),
     (job_config(limits=Limits(cpu=0.009)), "limits.cpu", 0.009, "at least 0.01"),
     (job_config(limits=Limits(cpu=float("inf"))), "limits.cpu", float("inf"), "at least 0.01"),
+    (job_config(restart_limit=-1), "restart_limit", -1, "from 1 to 1000 restarts in a row"),
+    (job_config(restart_limit=1001), "restart_limit", 1001, "from 1 to 1000 restarts in a row"),
     (job_config(limits=Limits(pids=-1)), "limits.pids", -1, "up to 4194304"),
     (with_update(strategy="Rolling"), "update.strategy", "Rolling", "one of rolling, blue_green, canary, in"),
     (with_update(max_parallel=0), "update.max_parallel", 0, "from 1 to 1000"),
