@@ -1,4 +1,4 @@
-"""A task that ends again and again: each restart is told, the next start is known, there may be an end of it."""
+"""A task that ends again and again: each restart is told, the next start is known, there may be an end."""
 
 from __future__ import annotations
 
