@@ -13,12 +13,13 @@ _PACKAGE = "harpoon-scheduler"
 
 
 class Attributes(GoStruct, frozen=True, kw_only=True):
-    """What a host is, found out by the agent; `drivers` are those that work here."""
+    """What a host is, found out by the agent; `drivers` work here, `limits` are enforced here."""
 
     os: str
     arch: str
     kernel: str
     drivers: list[str]
+    limits: list[str]
 
 
 class About(GoStruct, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class About(GoStruct, frozen=True, kw_only=True):
     attributes: Attributes
 
 
-def about(settings: Settings, drivers: Sequence[str]) -> About:
+def about(settings: Settings, drivers: Sequence[str], limits: Sequence[str] = ()) -> About:
     """This agent on this host."""
     system = platform.uname()
     return About(
@@ -38,7 +39,11 @@ def about(settings: Settings, drivers: Sequence[str]) -> About:
         version=version(),
         labels=settings.labels,
         attributes=Attributes(
-            os=system.system.lower(), arch=system.machine, kernel=system.release, drivers=list(drivers)
+            os=system.system.lower(),
+            arch=system.machine,
+            kernel=system.release,
+            drivers=list(drivers),
+            limits=list(limits),
         ),
     )
 

@@ -63,6 +63,8 @@ class Container:
             err=self.record.err,
             container_exit_status=self.record.exit,
             restarts=self.record.restarts,
+            ooms=self.record.ooms,
+            next_start_at=self.record.next_start_at if self.state is State.RESTARTING else 0.0,
             container_metrics=replace(self.metrics, memory_limit=limit) if up else Metrics(),
         )
 

@@ -55,5 +55,8 @@ class Driver(Protocol):
     def collect(self, directory: Path) -> ExitStatus | None:
         """How a task ended that `find` did not find. None: it never began."""
 
+    def ooms(self, directory: Path) -> int:
+        """How often the task that ended last was short of memory, so that the kernel ended some of it."""
+
     def sweep(self, gone: Mapping[Path, ProcessMark]) -> None:
         """End what is left of tasks (container directory → mark) that `find` did not find."""

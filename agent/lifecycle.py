@@ -138,6 +138,11 @@ def restart_due(policy: str, *, failed: bool) -> bool:
     return policy == "always" or (policy == "on-failure" and failed)
 
 
+def restarts_in_a_row(before: int, ran_seconds: float) -> int:
+    """How many restarts led to a life that ended now: those before a good run count no more."""
+    return 0 if ran_seconds >= HEALTHY_AFTER_SECONDS else before
+
+
 FIRST_DELAY_SECONDS = 1.0
 HEALTHY_AFTER_SECONDS = 30.0
 

@@ -24,7 +24,8 @@ from agent.artifact_cache import ArtifactCache
 from agent.background import Background, in_daemon_thread
 from agent.checking import Checking
 from agent.container import Container
-from agent.driver import Driver, Process
+from agent.driver import Process
+from agent.drivers import Drivers
 from agent.events import Hub
 from agent.lifecycle import ImpossibleError, Input, Refusal, State
 from agent.log import Follower
@@ -44,14 +45,14 @@ class Lives:
 
     def __init__(
         self,
-        driver: Driver,
+        drivers: Drivers,
         store: Store,
         hub: Hub,
         logs: Follower,
         cache: ArtifactCache,
         on_gone: Callable[[Container], None],
     ) -> None:
-        self._driver = driver
+        self._drivers = drivers
         self._store = store
         self._hub = hub
         self._logs = logs
@@ -110,6 +111,8 @@ class Lives:
         url, sha256 = config.artifact_url, config.artifact_sha256
         artifact.fetch(url, staging, container.cancelled, sha256=sha256, cache=self._cache)
         make_storage(config, staging / "root")
+        if self._drivers.user is not None:
+            self._drivers.user.give(staging / "root")
         if url:
             self._store.settle(staging)
 
@@ -118,7 +121,7 @@ class Lives:
         container.record = replace(container.record, state=State.RUNNING)
         process: Process | None = None
         try:
-            process = self._driver.start(_task(container))
+            process = self._drivers.of(container.config).start(_task(container))
             container.record = replace(
                 container.record, process=process.mark, err="", exit=ExitStatus(), started_at=time.time()
             )
@@ -181,23 +184,36 @@ class Lives:
         failed = ended.signaled or ended.exit_status != 0 or unwell != ""
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
         container.last_lines = self._logs[container.id].ending() if failed and wanted else []
-        policy = container.config.restart
-        if container.state is State.RUNNING and lifecycle.restart_due(policy, failed=failed):
-            ran_seconds = time.time() - container.record.started_at
+        ooms = container.record.ooms + self._drivers.of(container.config).ooms(container.directory)
+        ended_as: dict[str, Any] = {"process": None, "exit": ended, "ooms": ooms}
+        limit = container.config.restart_limit
+        ran_seconds = time.time() - container.record.started_at
+        in_a_row = lifecycle.restarts_in_a_row(container.record.restarts_in_a_row, ran_seconds)
+        due = wanted and lifecycle.restart_due(container.config.restart, failed=failed)
+        if due and not 0 < limit <= in_a_row:
             delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, ran_seconds)
-            state = _follow(container, Input.CRASHED)
             self.change(
-                container, state=state, process=None, exit=ended, err=unwell, delay_seconds=delay_seconds
+                container,
+                state=_follow(container, Input.CRASHED),
+                err=unwell,
+                delay_seconds=delay_seconds,
+                restarts_in_a_row=in_a_row + 1,
+                next_start_at=round(time.time() + delay_seconds, 3),
+                **ended_as,
             )
             self.restart_later(container)
         else:
+            given_up = f"given up after {limit} restarts in a row" if due else ""
             state = _follow(container, Input.ENDED)
-            self.change(container, state=state, process=None, exit=ended, err=unwell, delay_seconds=0.0)
+            self.change(container, state=state, err=given_up or unwell, delay_seconds=0.0, **ended_as)
 
     def restart_later(self, container: Container) -> None:
         """Start a container again after its delay, unless it is stopped before."""
+        # The next agent goes on with what is left of the delay.
+        left_seconds = container.record.next_start_at - time.time()
+        delay_seconds = min(max(left_seconds, 0.0), container.record.delay_seconds)
         loop = asyncio.get_running_loop()
-        container.timer = loop.call_later(container.record.delay_seconds, self._restart, container)
+        container.timer = loop.call_later(delay_seconds, self._restart, container)
 
     def _restart(self, container: Container) -> None:
         container.timer = None

@@ -15,12 +15,13 @@ import psutil
 
 from agent import STARTED_BY
 from agent.about import version
+from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
-from agent.process import ProcessDriver
 from agent.runtime import end_leftovers
 from agent.server import serve
 from agent.settings import Settings
 from agent.store import DataDirError, Store, lock_data_dir
+from agent.user import UserError, find_user
 from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
 
 _BYTES_PER_MB = 1024 * 1024
@@ -85,6 +86,9 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--mem", type=click.IntRange(min=1), help="Memory to offer in MB; all by default.")
 @click.option("--volume", multiple=True, metavar="HOST_PATH", help="A path for tasks; repeatable.")
 @click.option("--label", multiple=True, type=_LabelType(), help="A property to place jobs by; repeatable.")
+@click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
+@click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
+@click.option("--task-user", default="", metavar="NAME", help="Who tasks run as; only if the agent is root.")
 @click.option(
     "--artifact-cache-mb",
     type=click.IntRange(min=0),
@@ -158,9 +162,13 @@ def main(**flags: Any) -> None:
         lock_data_dir(settings.data)
     except DataDirError as error:
         _fail(str(error))
+    try:
+        find_user(settings.task_user)
+    except UserError as error:
+        _fail(str(error))
     listener = _listen(settings.host, settings.port)
     if settings.ephemeral:
-        end_leftovers(Store(settings.data), ProcessDriver())
+        end_leftovers(Store(settings.data), drivers_here(settings))
     serve(settings, listener)
 
 
@@ -175,6 +183,9 @@ def _settings(flags: dict[str, Any]) -> Settings:
         memory_mb=flags["mem"] or psutil.virtual_memory().total // _BYTES_PER_MB,
         volumes=flags["volume"],
         labels=dict(flags["label"]),
+        limits=flags["limits"],
+        cgroup=flags["cgroup"],
+        task_user=flags["task_user"],
         artifact_cache_bytes=flags["artifact_cache_mb"] * _BYTES_PER_MB,
         artifact_cache_seconds=flags["artifact_cache_hours"] * 3600.0,
         log_rotate_seconds=flags["log_rotate_hours"] * 3600.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Mapping
 
@@ -23,11 +24,30 @@ def bindable(port: int) -> bool:
     return True
 
 
-class Ports:
-    """The claims on a host's ports; a claim lasts until `release`, whether the task runs or not."""
+def listened_on(port: int) -> bool:
+    """Whether a program of this host listens on a TCP port now; what a connection left behind is nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
-    def __init__(self, is_free: Callable[[int], bool] = bindable) -> None:
+
+class Ports:
+    """The claims on a host's ports; a claim lasts until `release`, whether the task runs or not.
+
+    `is_free` judges a port to choose, `is_used` one that is asked for by number.
+    """
+
+    def __init__(
+        self,
+        is_free: Callable[[int], bool] = bindable,
+        is_used: Callable[[int], bool] = lambda _port: False,
+    ) -> None:
         self._is_free = is_free
+        self._is_used = is_used
         self._owners: dict[int, str] = {}
         self._next = FIRST_PORT
 
@@ -41,6 +61,8 @@ class Ports:
             owner = container_id if port in taken else self._owners.get(port)
             if owner is not None:
                 raise PortTakenError(f"port {port} ({name}) is taken by {owner}")
+            if self._is_used(port):
+                raise PortTakenError(f"port {port} ({name}) is taken by a program that is none of our tasks")
             taken[port] = chosen[name] = port
         for name, port in ports.items():
             if port == 0:

@@ -2,7 +2,8 @@
 
 Each has a small shell above it (shim.sh) that outlives the agent and writes down how the task ended.
 Both share one process group, so one signal reaches the whole task; the shim lives through all but
-KILL, and a shim that is gone without a word was therefore killed.
+KILL, and a shim that is gone without a word was therefore killed. Where there are cgroups, the task is in
+some of its own; without them, a process that has left both its session and its parents is not found.
 """
 
 from __future__ import annotations
@@ -19,26 +20,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent import procfs
+from agent.cgroup import Cgroups
 from agent.driver import Process
+from agent.ending import read_exit, read_ooms, write_killed
 from agent.store import ProcessMark
 from agent.task import DEFAULT_PATH, StartError, Task
+from agent.user import User
 from scheduling.container import ExitStatus
 
 _SHIM = Path(__file__).with_name("shim.sh")
 # Linux: 32 pages for one argument or variable, and a pointer to each counts towards the sum.
 _LONGEST_WORD_BYTES = 32 * 4096
 _POINTER_BYTES = 8
-_KILLED = ExitStatus(signaled=True, signal=signal.SIGKILL)
-# A shell does not remark on these two: 128+2 and 128+13 are taken for the signals they mean by custom.
-_UNREMARKED = (signal.SIGINT, signal.SIGPIPE)
 
 
 class ProcessDriver:
-    """Runs tasks as plain processes."""
+    """Runs tasks as plain processes; in `cgroups` of their own, where they can be made."""
 
     name = "process"
+    # What is between shim and task for as long as the task runs, by how its command line begins.
+    wrapper = b""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroups: Cgroups | None = None, user: User | None = None) -> None:
+        self._cgroups = cgroups
+        self._user = user
         self._shell = shutil.which("sh", path=DEFAULT_PATH) or "/bin/sh"
         self._env = shutil.which("env", path=DEFAULT_PATH) or "/usr/bin/env"
 
@@ -46,29 +51,50 @@ class ProcessDriver:
         """Start a task's shim, which waits for `release`. Raises StartError."""
         for old in ("exit", "signaled"):
             (task.directory / old).unlink(missing_ok=True)
-        words = [str(task.program), *task.arguments]
+        words = self._words(task)
         if "=" in words[0]:
             # `env` would take it for one more variable.
             words = [self._shell, "-c", 'exec "$0" "$@"', *words]
-        words_of_env = [f"{name}={value}" for name, value in task.env.items()]
+        words_of_env = [f"{name}={value}" for name, value in self._variables(task).items()]
         _check_length(task, [*words, *words_of_env])
         variables = " ".join(map(shlex.quote, words_of_env))
+        above = "\n".join([*self._above(task), self._env])
+        try:
+            groups = self._cgroups.make(task.directory.name, task.limits, task.share) if self._cgroups else []
+        except OSError as error:
+            raise StartError(f"cannot limit {task.program}: {error}") from error
         try:
             shim = subprocess.Popen(
                 [
                     *(self._shell, str(_SHIM), str(task.directory), str(_files_limit(task.files))),
-                    *(self._env, *words),
+                    *("\n".join(map(str, groups)), above, *words),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                cwd=task.working_dir,
+                cwd=task.directory / "root" if task.own_root else task.working_dir,
                 env={},
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
+            if self._cgroups is not None:
+                self._cgroups.remove(task.directory.name)
             raise StartError(f"cannot start {task.program}: {error}") from error
-        return _ShimmedProcess(_mark(shim.pid), task.directory, os.pidfd_open(shim.pid), shim, variables)
+        process = _ShimmedProcess(self, _mark(shim.pid), task.directory, os.pidfd_open(shim.pid))
+        process.hold(shim, variables)
+        return process
+
+    def _above(self, _task: Task) -> list[str]:
+        """The words before `env`."""
+        return self._user.above() if self._user is not None else []
+
+    def _variables(self, task: Task) -> Mapping[str, str]:
+        """What `env` sets for the first of `_words`."""
+        return task.env
+
+    def _words(self, task: Task) -> list[str]:
+        """The task, with what makes its surroundings. Raises StartError."""
+        return [str(task.program), *task.arguments]
 
     def find(self, mark: ProcessMark, directory: Path) -> Process | None:
         """The living task with this mark; None if it has ended."""
@@ -81,11 +107,27 @@ class ProcessDriver:
         if stat is None or stat.state in "ZX" or mark != _mark(mark.pid, stat):
             os.close(descriptor)
             return None
-        return _ShimmedProcess(mark, directory, descriptor, None)
+        return _ShimmedProcess(self, mark, directory, descriptor)
 
     def collect(self, directory: Path) -> ExitStatus | None:
         """How a task ended while no agent watched it."""
-        return read_exit(directory)
+        if self._cgroups is not None:
+            write_killed(directory, self._cgroups.ooms(directory.name))
+            self._cgroups.remove(directory.name)
+        return read_exit(directory, passed_on=bool(self.wrapper))
+
+    def ooms(self, directory: Path) -> int:
+        """How often the kernel ended a process of it for want of memory."""
+        return read_ooms(directory)
+
+    def kill(self, task: str) -> None:
+        """End all processes of a task (its id) that are in its cgroup."""
+        if self._cgroups is not None:
+            self._cgroups.kill(task)
+
+    def members(self, task: str) -> list[int]:
+        """The processes in the cgroup of a task (its id)."""
+        return self._cgroups.processes(task) if self._cgroups is not None else []
 
     def sweep(self, gone: Mapping[Path, ProcessMark]) -> None:
         """End what tasks that have ended without an agent left behind, in one pass over all processes."""
@@ -102,22 +144,20 @@ class ProcessDriver:
 
 
 class _ShimmedProcess:
-    """A task under its shim. The agent that started it has the `shim`, and the quoted `variables` for it."""
+    """A task under its shim. The agent that started it has the `_shim`, and quoted `_variables` for it."""
 
-    def __init__(
-        self,
-        mark: ProcessMark,
-        directory: Path,
-        descriptor: int,
-        shim: subprocess.Popen[bytes] | None,
-        variables: str = "",
-    ) -> None:
+    def __init__(self, driver: ProcessDriver, mark: ProcessMark, directory: Path, descriptor: int) -> None:
         self.mark = mark
         self.descriptor = descriptor
+        self._driver = driver
         self._directory = directory
-        self._shim = shim
-        self._variables = variables
+        self._shim: subprocess.Popen[bytes] | None = None
+        self._variables = ""
         self._outside: set[ProcessMark] = set()
+
+    def hold(self, shim: subprocess.Popen[bytes], variables: str) -> None:
+        """Keep what `release` gives to the shim."""
+        self._shim, self._variables = shim, variables
 
     def release(self) -> None:
         if self._shim is not None and self._shim.stdin is not None:
@@ -127,20 +167,25 @@ class _ShimmedProcess:
     def terminate(self) -> bool:
         # A task is asked once: many programs take a second TERM for "at once". But between its fork and
         # its exec it still has the shim's handler, which does nothing, and the signal would be lost.
-        if not self._has_begun():
-            return False
-        self._signal_all(signal.SIGTERM)
-        return True
+        begun = self._begun()
+        if begun and self._driver.wrapper:
+            # What is around the task would end at once, and the task with it.
+            for pid in begun:
+                _signal(pid, signal.SIGTERM)
+        elif begun:
+            self._signal_all(signal.SIGTERM)
+        return bool(begun)
 
     def send(self, number: signal.Signals) -> bool:
         # To the program alone, as a user of `kill` means it: it knows what to tell those it has started.
-        if not self._has_begun():
-            return False
-        for child in procfs.children(self.mark.pid):
-            _signal(child, number)
-        return True
+        # The first below what is around it; without that there is just one.
+        begun = self._begun()[:1]
+        for pid in begun:
+            _signal(pid, number)
+        return bool(begun)
 
     def kill(self) -> None:
+        self._driver.kill(self._directory.name)
         self._signal_all(signal.SIGKILL)
 
     def collect(self) -> ExitStatus | None:
@@ -154,17 +199,23 @@ class _ShimmedProcess:
             if self._shim.stdin is not None:
                 self._shim.stdin.close()
             self._shim.wait()
-        return read_exit(self._directory)
+        return self._driver.collect(self._directory)
 
-    def _has_begun(self) -> bool:
-        shim = procfs.command_line(self.mark.pid)
-        return any(procfs.command_line(child) != shim for child in procfs.children(self.mark.pid))
+    def _begun(self) -> list[int]:
+        """The task's own processes, without shim and wrapper; none while it is about to begin."""
+        shim, wrapper = procfs.command_line(self.mark.pid), self._driver.wrapper
+        found = procfs.descendants(self.mark.pid) if wrapper else procfs.children(self.mark.pid)
+        return [
+            pid
+            for pid in found
+            if (line := procfs.command_line(pid)) != shim and not (wrapper and line.startswith(wrapper))
+        ]
 
     def _signal_all(self, number: signal.Signals) -> None:
         """Signal the group, and those of the task that left it by a session of their own."""
         self._outside |= {
             _mark(pid, stat)
-            for pid in procfs.descendants(self.mark.pid)
+            for pid in {*procfs.descendants(self.mark.pid), *self._driver.members(self._directory.name)}
             if (stat := procfs.read_stat(pid)) is not None and stat.session != self.mark.pid
         }
         self._signal_group(number)
@@ -175,23 +226,6 @@ class _ShimmedProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.mark.pid, number)
-
-
-def read_exit(directory: Path) -> ExitStatus | None:
-    """How a task ended, by what its shim left in `directory`; None if the task never began."""
-    try:
-        word = (directory / "exit").read_text().strip()
-        remark = (directory / "signaled").read_bytes().strip()
-    except OSError:
-        return _KILLED
-    if word == "never":
-        return None
-    if not word.isdigit():
-        return _KILLED
-    status = int(word)
-    if status > 128 and (remark or status - 128 in _UNREMARKED):
-        return ExitStatus(signaled=True, signal=status - 128)
-    return ExitStatus(exited=True, exit_status=status)
 
 
 def _check_length(task: Task, words: list[str]) -> None:

@@ -14,13 +14,14 @@ from agent import disks, lifecycle, metrics, procfs
 from agent.admission import host_resources, lack_of_room
 from agent.artifact_cache import ArtifactCache
 from agent.container import Container
-from agent.driver import Driver
+from agent.driver import Process
+from agent.drivers import Drivers
 from agent.events import Hub
 from agent.gone_logs import GoneLogs
 from agent.lifecycle import Input, Refusal, RefusedError, State
 from agent.lives import Lives
 from agent.log import Follower, TaskLog
-from agent.ports import Ports, PortTakenError
+from agent.ports import Ports, PortTakenError, listened_on
 from agent.settings import Settings
 from agent.store import Record, Store, valid_id
 from scheduling.canonical import go_json
@@ -40,21 +41,21 @@ _LOG = logging.getLogger(__name__)
 class Runtime:
     """Runs the containers of one data directory."""
 
-    def __init__(self, settings: Settings, driver: Driver) -> None:
+    def __init__(self, settings: Settings, drivers: Drivers) -> None:
         self.settings = settings
         self.hub = Hub(settings.keep_alive_seconds)
         self.logs = Follower(rotate_seconds=settings.log_rotate_seconds)
         self._gone_logs = GoneLogs(settings.data / "logs", settings.log_keep_seconds, settings.log_keep_bytes)
-        self._driver = driver
+        self._drivers = drivers
         self._store = Store(settings.data, self._gone_logs.bury)
         self._cache = ArtifactCache(
             settings.data / "artifacts", settings.artifact_cache_bytes, settings.artifact_cache_seconds
         )
-        self._lives = Lives(driver, self._store, self.hub, self.logs, self._cache, self._forget)
-        self._ports = Ports()
+        self._lives = Lives(drivers, self._store, self.hub, self.logs, self._cache, self._forget)
+        self._ports = Ports(is_used=listened_on)
         self._containers: dict[str, Container] = {}
         self._disks: dict[str, Disk] = {}
-        self._resources = host_resources(settings, [])
+        self._resources = host_resources(settings, [], drivers)
         self._closing = False
 
     def find(self, container_id: str) -> Container:
@@ -78,7 +79,7 @@ class Runtime:
             raise RefusedError(lifecycle.ALREADY_EXISTS)
         if lack := disks.lack_of_disk(self.settings.data, self.settings.disk_reserve_bytes):
             raise RefusedError(Refusal(500, lack))
-        if lack := lack_of_room(config, self._resources):
+        if lack := self._drivers.lack(config) or lack_of_room(config, self._resources):
             raise RefusedError(Refusal(500, lack))
         try:
             ports = self._ports.claim(container_id, config.ports or {})
@@ -102,7 +103,9 @@ class Runtime:
         container = self.find(container_id)
         async with container.lock:
             state = self._ask(container, Input.START)
-            container.record = replace(container.record, restarts=0, delay_seconds=0.0)
+            container.record = replace(
+                container.record, restarts=0, ooms=0, restarts_in_a_row=0, delay_seconds=0.0
+            )
             if state is State.RUNNING:
                 self._lives.begin(container)
             else:
@@ -163,25 +166,51 @@ class Runtime:
                 continue
             directory = self._store.directory(stored.container_id)
             self._remember(Container(stored.container_id, directory, stored.config, stored.record))
-        gone = self._attend_again(list(self._containers.values()))
-        marks = {item.directory: item.record.process for item in gone if item.record.process is not None}
-        await asyncio.to_thread(self._driver.sweep, marks)
+        alive = self._find_alive()
+        ended = [item for item in self._containers.values() if item.id not in alive]
+        await asyncio.to_thread(self._sweep, ended, self._drivers.left() - set(alive))
         self.logs.start()
-        for container in gone:
-            self._lives.settle(container, self._driver.collect(container.directory))
+        for container in self._attend_again(alive):
+            collected = self._drivers.of(container.config).collect(container.directory)
+            self._lives.settle(container, collected)
         self._lives.repeat(_SAVE_AGAIN_SECONDS, self._lives.save_again)
+        self._lives.repeat(_SAVE_AGAIN_SECONDS, self._tidy)
         await self._clean()
         await self._look_at_disks()
         self._lives.repeat(_DISKS_SECONDS, self._look_at_disks)
         self._lives.repeat(_CLEAN_SECONDS, self._clean)
         self._lives.repeat(self.settings.metrics_seconds, self._measure)
 
-    def _attend_again(self, containers: Iterable[Container]) -> list[Container]:
+    def _find_alive(self) -> dict[str, Process]:
+        """Container id → its task, for those that still run."""
+        alive = {}
+        for container in self._containers.values():
+            mark, driver = container.record.process, self._drivers.of(container.config)
+            if mark is not None and (process := driver.find(mark, container.directory)):
+                alive[container.id] = process
+        return alive
+
+    def _sweep(self, ended: Iterable[Container], in_groups: Iterable[str]) -> None:
+        """End what tasks left behind that ended without an agent, or never began."""
+        for driver in {self._drivers.of(container.config) for container in ended}:
+            driver.sweep(
+                {
+                    container.directory: container.record.process
+                    for container in ended
+                    if container.record.process is not None
+                }
+            )
+        self._drivers.sweep(in_groups)
+
+    async def _tidy(self) -> None:
+        self._drivers.tidy()
+
+    def _attend_again(self, alive: Mapping[str, Process]) -> list[Container]:
         """Take up each life where it was left; returns those whose process has ended meanwhile."""
         gone = []
-        for container in containers:
-            mark, state = container.record.process, container.state
-            if mark is not None and (process := self._driver.find(mark, container.directory)):
+        for container in list(self._containers.values()):
+            state = container.state
+            if process := alive.get(container.id):
                 self._lives.attend(container, process)
                 if state is State.STOPPING:
                     self._lives.terminate(container, process, container.config.grace.shutdown.seconds)
@@ -200,6 +229,7 @@ class Runtime:
         self._closing = True
         if self.settings.ephemeral:
             await self._end_all()
+            await asyncio.to_thread(self._drivers.sweep, self._drivers.left())
         self.hub.close()
         self._lives.close()
         await asyncio.to_thread(self.logs.stop)
@@ -261,15 +291,17 @@ class Runtime:
 
     def _count(self) -> None:
         configs = [container.config for container in self._containers.values()]
-        self._resources = replace(host_resources(self.settings, configs), disks=self._disks)
+        resources = host_resources(self.settings, configs, self._drivers)
+        self._resources = replace(resources, disks=self._disks)
 
 
-def end_leftovers(store: Store, driver: Driver) -> None:
+def end_leftovers(store: Store, drivers: Drivers) -> None:
     """Remove all containers on disk, and end their tasks if any still run."""
     for stored in store.load():
         directory = store.directory(stored.container_id)
-        mark = stored.record.process
+        mark, driver = stored.record.process, drivers.of(stored.config or ContainerConfig())
         if mark is not None and (process := driver.find(mark, directory)) is not None:
             process.kill()
             process.collect()
         store.discard(store.remove(stored.container_id))
+    drivers.sweep(drivers.left())

@@ -19,8 +19,8 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from agent.about import about
 from agent.api import create_app
+from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
-from agent.process import ProcessDriver
 from agent.runtime import Runtime
 from agent.settings import Settings
 
@@ -70,9 +70,9 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        driver = ProcessDriver()
-        self.runtime = Runtime(self.settings, driver)
-        return create_app(self.runtime, about(self.settings, [driver.name]))
+        drivers = drivers_here(self.settings)
+        self.runtime = Runtime(self.settings, drivers)
+        return create_app(self.runtime, about(self.settings, drivers.names, drivers.limits))
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn ships no types

@@ -20,6 +20,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_cores: float
     memory_mb: int
     volumes: tuple[str, ...] = ()
+    # Whether to enforce what tasks are limited to, and in which cgroup, below the top; "": the agent's own.
+    limits: bool = True
+    cgroup: str = ""
+    # Who tasks run as; "": who the agent runs as.
+    task_user: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     artifact_cache_bytes: int = 10 * 1024**3
     artifact_cache_seconds: float = 7 * 86_400.0

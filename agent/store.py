@@ -59,6 +59,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     err: str = ""
     exit: ExitStatus = ExitStatus()
     restarts: int = 0
+    ooms: int = 0
+    restarts_in_a_row: int = 0
+    next_start_at: float = 0.0
     started_at: float = 0.0
     delay_seconds: float = 0.0
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from scheduling.job import ContainerConfig
+from agent.rootfs import is_root_filesystem, resolve, seen_from
+from config.bounds import AGENT_TASK_PIDS, LONGEST_SHOWN, SMALLEST_MEMORY_LIMIT_MB
+from scheduling.job import DRIVERS, ContainerConfig, Limits, Storage
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TMP_MODE = 0o1777
@@ -28,7 +30,11 @@ class StartError(Exception):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit."""
+    """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit.
+
+    Of `limits` 0 is none; `share` is the cores it should have when all are busy. With `own_root` the artifact
+    is the task's root, and `working_dir` and `program` are places in it.
+    """
 
     directory: Path
     working_dir: Path
@@ -36,6 +42,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     arguments: list[str]
     env: dict[str, str]
     files: int
+    limits: Limits = Limits()
+    share: float = 0.0
+    storage: Storage = Storage()
+    own_root: bool = False
 
 
 def environment(config: ContainerConfig) -> dict[str, str]:
@@ -61,16 +71,59 @@ def prepare(config: ContainerConfig, directory: Path) -> Task:
     words = [expand(word, env) for word in config.command.exec or []]
     if not words or not words[0]:
         raise StartError(f"exec {config.command.exec} names no program once its variables are expanded")
-    working_dir = inside(root, config.command.working_dir)
-    if working_dir is None or not working_dir.is_dir():
-        raise StartError(f"working_dir {config.command.working_dir} is not a directory of the artifact")
+    own_root = has_own_root(config, root)
+    if own_root:
+        working_dir, program = _in_own_root(root, config.command.working_dir, words[0], env)
+    else:
+        working_dir, program = _on_host(root, config.command.working_dir, words[0], env)
     return Task(
         directory=directory,
         working_dir=working_dir,
-        program=_program(words[0], working_dir, root, env),
+        program=program,
         arguments=words[1:],
         env=env,
         files=config.resources.fd,
+        limits=effective_limits(config),
+        share=config.resources.cpu,
+        storage=config.storage,
+        own_root=own_root,
+    )
+
+
+def has_own_root(config: ContainerConfig, root: Path) -> bool:
+    """Whether the unpacked artifact is to be a task's root; a plain process has the host's."""
+    return config.driver not in ("", DRIVERS[0]) and is_root_filesystem(root)
+
+
+def _on_host(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
+    working_dir = inside(root, folder)
+    if working_dir is None or not _there(working_dir.is_dir):
+        raise StartError(f"working_dir {_shown(folder)} is not a directory of the artifact")
+    return working_dir, _program(name, list(_candidates(name, working_dir, root, env)))
+
+
+def _in_own_root(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
+    working_dir = resolve(root, folder)
+    if working_dir is None or not _there(working_dir.is_dir):
+        raise StartError(f"working_dir {_shown(folder)} is not a directory of the artifact")
+    if name.startswith("/"):
+        names = [name]
+    elif "/" in name:
+        names = [f"{folder}/{name}", name]
+    else:
+        names = [f"{place}/{name}" for place in (env.get("PATH") or DEFAULT_PATH).split(":")]
+    candidates = [place for each in names if (place := resolve(root, each)) is not None]
+    return seen_from(root, working_dir), seen_from(root, _program(name, candidates))
+
+
+def effective_limits(config: ContainerConfig) -> Limits:
+    """What a task can't get beyond, of what it asks for and what is usual."""
+    asked = config.limits or Limits()
+    mem = asked.mem or config.resources.mem
+    return Limits(
+        mem=max(mem, SMALLEST_MEMORY_LIMIT_MB) if mem else 0,
+        cpu=asked.cpu,
+        pids=asked.pids or AGENT_TASK_PIDS,
     )
 
 
@@ -92,8 +145,13 @@ def make_storage(config: ContainerConfig, root: Path) -> None:
         place = _place(root, path)
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(_TMP_MODE)
+    own_root = has_own_root(config, root)
     for path, host_path in (config.storage.volumes or {}).items():
         place = _place(root, path)
+        if own_root:
+            # Where it is mounted.
+            place.mkdir(parents=True, exist_ok=True)
+            continue
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
@@ -109,15 +167,26 @@ def _place(root: Path, path: str) -> Path:
     return place
 
 
-def _program(name: str, working_dir: Path, root: Path, env: Mapping[str, str]) -> Path:
-    candidates = list(_candidates(name, working_dir, root, env))
+def _program(name: str, candidates: Sequence[Path]) -> Path:
     for candidate in candidates:
-        if candidate.is_file():
+        if _there(candidate.is_file):
             if not os.access(candidate, os.X_OK):
-                raise StartError(f"{name} is not executable ({candidate})")
+                raise StartError(f"{_shown(name)} is not executable ({candidate})")
             return candidate
     places = ", ".join(dict.fromkeys(str(candidate.parent) for candidate in candidates))
-    raise StartError(f"{name} was not found in {places}")
+    raise StartError(f"{_shown(name)} was not found in {_shown(places)}")
+
+
+def _there(question: Callable[[], bool]) -> bool:
+    """Whether a path is what is asked; one that the system can't even look up is not."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 def _candidates(name: str, working_dir: Path, root: Path, env: Mapping[str, str]) -> Iterator[Path]:

@@ -20,6 +20,7 @@ import msgspec
 import psutil
 
 from bench import report as reports
+from bench.agent import measure_agent
 from bench.client import ClientError
 from bench.http_load import measure_http
 from bench.idle import measure_idle
@@ -32,7 +33,7 @@ from bench.quick import judge
 from bench.sizes import SIZES, measure_size
 
 _PREFIX = "harpoon-bench-"
-PARTS = ("sizes", "placement", "http", "latency", "idle")
+PARTS = ("sizes", "placement", "http", "latency", "idle", "agent")
 FAILED, USER_ERROR = 2, 1
 
 
@@ -98,7 +99,11 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[reports.Report, P
         seconds = 1.0 if quick else options.idle_seconds
         report.idle = measure_idle(agents, tasks, seconds, 3.0, 0.05, directory / "idle")
 
-    return {"sizes": sizes, "placement": placement, "http": http, "latency": latency, "idle": idle}
+    def agent(report: reports.Report, directory: Path) -> None:
+        report.agent = measure_agent(*((50, 5, 1.0) if quick else (1000, 50, 10.0)), directory / "agent")
+
+    parts = (sizes, placement, http, latency, idle, agent)
+    return dict(zip(PARTS, parts, strict=True))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

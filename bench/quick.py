@@ -10,6 +10,7 @@ from bench.report import Report
 MOST_TIMES_THE_FLOOR = 40.0
 UNSCHEDULE_TO_SCHEDULE = 3.0
 GROWTH_A_TASK = 3.0
+MOST_AGENT_MB = 100.0
 
 
 def judge(report: Report) -> list[str]:
@@ -47,4 +48,6 @@ def judge(report: Report) -> list[str]:
     ]
     if report.latency is not None and report.latency.missed:
         problems.append(f"a watcher has missed {report.latency.missed} changes")
+    if report.agent is not None and report.agent.agent_mb > MOST_AGENT_MB:
+        problems.append(f"an agent takes {report.agent.agent_mb:.0f} MB, not up to {MOST_AGENT_MB:.0f}")
     return problems

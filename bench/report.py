@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.agent import AgentResult
 from bench.http_load import HttpResult
 from bench.idle import IdleResult
 from bench.latency import LatencyResult
@@ -27,6 +28,7 @@ class Report(msgspec.Struct, kw_only=True):
     http: HttpResult | None = None
     latency: LatencyResult | None = None
     idle: list[IdleResult] = []
+    agent: AgentResult | None = None
 
 
 def new_report() -> Report:
@@ -56,7 +58,7 @@ def text(report: Report) -> str:
             f"| {one.placed:,} | {'yes' if one.repeatable else 'NO'} |"
             for one in report.placement
         ]
-    for what in (report.http, report.latency, *report.idle):
+    for what in (report.http, report.latency, *report.idle, report.agent):
         if what is not None:
             lines += ["", *what.lines()]
     return "\n".join(lines)
@@ -89,6 +91,9 @@ def _ratios(report: Report) -> dict[str, float]:
         found[f"PSS a state machine, {size.agents:,} × {size.tasks:,}"] = size.pss_a_state_machine_mb
     for one in report.placement:
         found[f"placement µs a task, {one.algorithm}, {one.variant}"] = 1e6 / one.tasks_a_second
+    if report.agent is not None:
+        found["agent CPU ms a start"] = report.agent.agent_ms_a_start
+        found["agent PSS"] = report.agent.agent_mb
     return found
 
 

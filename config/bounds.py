@@ -13,6 +13,12 @@ MOST_VERSIONS = 50_000
 LARGEST_SCALE = 1000
 # ports: ports of a job → 400
 MOST_PORTS = 256
+# processes: `limits.pids` of a job → 400
+LARGEST_PIDS = 4_194_304
+# restarts: `restart_limit` of a job → 400
+LARGEST_RESTART_LIMIT = 1000
+# cores: `limits.cpu` of a job, at the least → 400
+SMALLEST_CPU_LIMIT = 0.01
 # checks: health checks of a job → 400
 MOST_HEALTH_CHECKS = 32
 # failures: `unhealthy_after` of a job → 400
@@ -246,6 +252,12 @@ ZSTD_WINDOW_BYTES = 128 * 1024**2
 ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 # characters: a path or a link in an archive → the artifact is refused
 LONGEST_ARCHIVE_NAME = 1024
+# MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
+SMALLEST_MEMORY_LIMIT_MB = 16
+# processes: processes and threads of a task whose job does not limit them → it can't make more
+AGENT_TASK_PIDS = 4096
+# s: wait for the kernel to end what is left of a task's processes → its cgroup stays until the next try
+CGROUP_EMPTY_SECONDS = 2.0
 # s: pause before a task that ended is started again → the pause grows no further
 LONGEST_RESTART_DELAY_SECONDS = 30.0
 # checks: health checks that an agent carries out at a time → the next one waits for its turn

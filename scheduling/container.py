@@ -34,9 +34,12 @@ class Metrics(GoStruct, frozen=True, kw_only=True):
 
 
 class ProcessState(GoStruct, frozen=True, kw_only=True):
-    """The process of a container; `err` says why it could not be started."""
+    """The process of a container; `err` says why it could not be started, or is not started any more.
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"err"})
+    `next_start_at`: while it is `restarting`, when that will be, in seconds since 1970; from our agents.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"err", "next_start_at"})
 
     up: bool = False
     restarting: bool = False
@@ -45,6 +48,7 @@ class ProcessState(GoStruct, frozen=True, kw_only=True):
     restarts: int = 0
     ooms: int = 0
     container_metrics: Metrics = Metrics()
+    next_start_at: float = 0.0
 
 
 class TaskHealth(GoStruct, frozen=True, kw_only=True):
@@ -113,23 +117,28 @@ class Disk(GoStruct, frozen=True, kw_only=True):
 class HostResources(GoStruct, frozen=True, kw_only=True):
     """What a host has; `volumes` are the host paths it offers, `attributes` what our agents tell of it.
 
-    `disks`, from our agents: those of the data directory and of the volumes, by path, as they were lately.
+    Ours, and left out when empty: `drivers`, by which it can run tasks; `limits`, what of a task it enforces,
+    "mem", "cpu", "pids" as in a job's limits, and "tree" where no process of a task outlives it; `disks`,
+    those of the data directory and of the volumes, by path, as they were lately.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"attributes", "disks"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"attributes", "drivers", "limits", "disks"})
 
     mem: Amount = Amount()
     cpus: Cores = Cores()
     storage: Amount = Amount()
     volumes: list[str] | None = None
     attributes: dict[str, str] | None = None
+    drivers: list[str] | None = None
+    limits: list[str] | None = None
     disks: dict[str, Disk] | None = None
 
 
 def totals(resources: HostResources) -> tuple[object, ...]:
     """The part of a host's resources that placements depend on; what is reserved there is not."""
     attributes = tuple(sorted((resources.attributes or {}).items()))
-    return resources.mem.total, resources.cpus.total, tuple(resources.volumes or ()), attributes
+    lists = (resources.volumes, resources.drivers, resources.limits)
+    return resources.mem.total, resources.cpus.total, attributes, *(tuple(each or ()) for each in lists)
 
 
 class StateEvent(GoStruct, frozen=True, kw_only=True):

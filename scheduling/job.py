@@ -17,6 +17,8 @@ from scheduling.durations import Duration
 from scheduling.update import Update
 
 RestartPolicy = Literal["no", "on-failure", "always"]
+# What may run a task; the first runs one that names none, and is all that an agent of 2014 has.
+DRIVERS = ("process", "bubblewrap", "oci")
 READINESS, LIVENESS = "readiness", "liveness"
 
 
@@ -61,6 +63,20 @@ class Storage(GoStruct, frozen=True, kw_only=True):
     volumes: dict[str, str] | None = None
 
 
+class Limits(GoStruct, frozen=True, kw_only=True):
+    """What one task can't get beyond: `mem` in MB, `cpu` in cores, `pids` processes and threads; 0: as usual.
+
+    Without them memory ends at `resources.mem`, and `resources.cpu` is a share, not an end. What is asked
+    for here is placed only where it is enforced.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"mem", "cpu", "pids"})
+
+    mem: int = 0
+    cpu: float = 0.0
+    pids: int = 0
+
+
 class Grace(GoStruct, frozen=True, kw_only=True):
     """How long a task may take to start, and to end between TERM and KILL."""
 
@@ -73,10 +89,13 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
 
     What follows `restart` is ours, and is part of the canonical JSON only where it is set. `unhealthy_after`:
     so many failures in a row of one check make a task unhealthy; 0 is the default.
-    `artifact_sha256`: what the archive must be, in hexadecimal.
+    `artifact_sha256`: what the archive must be, in hexadecimal. After `restart_limit` restarts in a row its
+    agent gives a task up; 0: never.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"unhealthy_after", "artifact_sha256"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset(
+        {"unhealthy_after", "artifact_sha256", "driver", "limits", "restart_limit"}
+    )
 
     product: str = ""
     environment: str = ""
@@ -92,6 +111,9 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     restart: str = ""
     unhealthy_after: int = 0
     artifact_sha256: str = ""
+    driver: str = ""
+    limits: Limits | None = None
+    restart_limit: int = 0
 
 
 class OnLost(GoStruct, frozen=True, kw_only=True):

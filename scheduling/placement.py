@@ -70,6 +70,18 @@ def has_no_other(need: Need, room: Room) -> Miss | None:
     return ("has a task of this job already, and distinct_hosts is set", 5.0) if there else None
 
 
+def has_driver(need: Need, room: Room) -> Miss | None:
+    """Refuses a room whose agent can't run tasks in the needed way."""
+    has = ", ".join(sorted(room.drivers))
+    return None if need.driver in room.drivers else (f"can't run {need.driver} tasks, only {has}", 100.0)
+
+
+def holds_limits(need: Need, room: Room) -> Miss | None:
+    """Refuses a room whose agent does not enforce a limit that is asked for."""
+    missing = sorted(need.limits - room.limits)
+    return (f"does not enforce a limit of {', '.join(missing)}", 100.0) if missing else None
+
+
 FILTERS: tuple[Filter, ...] = (
     enough_memory,
     enough_cpu,
@@ -77,6 +89,8 @@ FILTERS: tuple[Filter, ...] = (
     has_volumes,
     has_no_other,
     meets_constraints,
+    has_driver,
+    holds_limits,
 )
 # A closed room is farther from fitting than any that is merely too small.
 _CLOSED_DISTANCE = 1000.0
@@ -92,6 +106,8 @@ def fits(need: Need, room: Room) -> bool:
         and need.volumes <= room.volumes
         and not (need.alone and room.prefixes.get(need.prefix))
         and not any(each.miss(room.attributes) for each in need.constraints)
+        and need.driver in room.drivers
+        and need.limits <= room.limits
     )
 
 

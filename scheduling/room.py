@@ -12,7 +12,7 @@ from scheduling.actual import Actual
 from scheduling.constraints import Constraint, parse
 from scheduling.container import HostResources
 from scheduling.desired import Agent, Desired, Job
-from scheduling.job import ContainerConfig, task_prefix
+from scheduling.job import DRIVERS, ContainerConfig, task_prefix
 from scheduling.lifecycle import Phase
 
 # Sums of floats drift; a billionth of a core is none.
@@ -20,7 +20,7 @@ CPU_TOLERANCE = 1e-9
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What one task takes from an agent: MB, cores, fixed ports, host paths; and what it demands of it.
+    """What one task takes: MB, cores, fixed ports, host paths; what must run and limit it; what it demands.
 
     `prefix`: the version it belongs to, where that matters; `alone`: no other of them may be there.
     """
@@ -32,6 +32,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     constraints: tuple[Constraint, ...] = ()
     prefix: str = ""
     alone: bool = False
+    driver: str = DRIVERS[0]
+    limits: frozenset[str] = frozenset()
 
 
 class Room(msgspec.Struct, kw_only=True):
@@ -46,6 +48,8 @@ class Room(msgspec.Struct, kw_only=True):
     mem_total: int = 0
     cpu_total: float = 0.0
     volumes: frozenset[str] = frozenset()
+    drivers: frozenset[str] = frozenset(DRIVERS[:1])
+    limits: frozenset[str] = frozenset()
     mem_used: int = 0
     cpu_used: float = 0.0
     ports: dict[int, str] = msgspec.field(default_factory=dict)
@@ -80,6 +84,8 @@ def need_of(config: ContainerConfig) -> Need:
         cpu=config.resources.cpu,
         ports=frozenset(port for port in (config.ports or {}).values() if port),
         volumes=frozenset((config.storage.volumes or {}).values()),
+        driver=config.driver or DRIVERS[0],
+        limits=frozenset(limits_of(config)),
     )
 
 
@@ -99,6 +105,12 @@ def attributes_of(agent: Agent, resources: HostResources) -> dict[str, str]:
     return {**(resources.attributes or {}), "name": agent.name, **agent.labels}
 
 
+def limits_of(config: ContainerConfig) -> list[str]:
+    """Which limits a config asks for by name: it must not run where they do not hold."""
+    limits = config.limits
+    return [name for name in limits.__struct_fields__ if getattr(limits, name)] if limits else []
+
+
 def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
     """The room on one agent as it is known now."""
     status = actual.agents.get(agent.name)
@@ -112,6 +124,8 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
         cpu_total=resources.cpus.total,
         volumes=frozenset(resources.volumes or ()),
         attributes=attributes_of(agent, resources),
+        drivers=frozenset(resources.drivers or DRIVERS[:1]),
+        limits=frozenset(resources.limits or ()),
     )
     reports = actual.containers.get(agent.name, {})
     for task, report in reports.items():

@@ -12,17 +12,20 @@ from typing import Any
 import msgspec
 
 from config.bounds import (
+    LARGEST_PIDS,
+    LARGEST_RESTART_LIMIT,
     LARGEST_SCALE,
     MOST_CONSTRAINTS,
     MOST_DEPENDENCIES,
     MOST_HEALTH_CHECKS,
     MOST_PORTS,
+    SMALLEST_CPU_LIMIT,
 )
 from config.bounds import LARGEST_UNHEALTHY_AFTER as _LARGEST_UNHEALTHY_AFTER
 from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.constraints import parse as parse_constraint
 from scheduling.durations import Duration
-from scheduling.job import LIVENESS, READINESS, ContainerConfig, HealthCheck, JobConfig
+from scheduling.job import DRIVERS, LIVENESS, READINESS, ContainerConfig, HealthCheck, JobConfig
 from scheduling.update import STRATEGIES, Update
 
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
@@ -121,6 +124,9 @@ def container_problems(config: ContainerConfig) -> list[Problem]:
         *_within("grace.startup", config.grace.startup, "250ms", "30s"),
         *_within("grace.shutdown", config.grace.shutdown, "250ms", "10s"),
         *_one_of("restart", config.restart, ("no", "on-failure", "always")),
+        *(_one_of("driver", config.driver, DRIVERS) if config.driver else ()),
+        *_limits(config),
+        *_restart_limit(config.restart_limit),
     ]
 
 
@@ -228,6 +234,26 @@ def _resources(config: ContainerConfig) -> Iterator[Problem]:
         yield Problem("resources.cpu", resources.cpu, "it must be the cores a task needs, more than 0")
     if not 0 <= resources.fd <= LARGEST_COUNT:
         yield Problem("resources.fd", resources.fd, "it must be the number of open files, 0 or more")
+
+
+def _restart_limit(restarts: int) -> Iterator[Problem]:
+    if not 0 <= restarts <= LARGEST_RESTART_LIMIT:
+        expected = f"it must be from 1 to {LARGEST_RESTART_LIMIT} restarts in a row, or 0 for no limit"
+        yield Problem("restart_limit", restarts, expected)
+
+
+def _limits(config: ContainerConfig) -> Iterator[Problem]:
+    limits = config.limits
+    if limits is None:
+        return
+    if limits.mem and not max(config.resources.mem, 1) <= limits.mem <= LARGEST_COUNT:
+        yield Problem("limits.mem", limits.mem, "it must be MB, and not less than resources.mem; 0 for that")
+    if limits.cpu and not SMALLEST_CPU_LIMIT <= limits.cpu <= LARGEST_COUNT:
+        expected = f"it must be cores, at least {SMALLEST_CPU_LIMIT:g}; 0 for no limit"
+        yield Problem("limits.cpu", limits.cpu, expected)
+    if not 0 <= limits.pids <= LARGEST_PIDS:
+        expected = f"it must be the number of processes and threads, up to {LARGEST_PIDS}; 0 for the agent's"
+        yield Problem("limits.pids", limits.pids, expected)
 
 
 def _storage(config: ContainerConfig) -> Iterator[Problem]:

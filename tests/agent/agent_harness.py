@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -17,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.cgroup import group_name
+from agent.hierarchies import of_this_host
 from scheduling.sse import EventParser
 
 REPOSITORY = Path(__file__).parents[2]
@@ -216,10 +219,10 @@ class Agent:
             watch.close()
         # A gentle end takes longer; those tests that are about it do it before.
         self.end(signal.SIGKILL)
-        for pid in leftovers(self.data):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not leftovers(self.data), "no process is left")
+        wait_until(lambda: not _kill_all(leftovers(self.data)), "no process is left")
+        for group in groups(self.data):
+            # Whoever would have removed it was killed just now.
+            wait_until(lambda group=group: _removed(group), f"{group} is empty")  # type: ignore[misc]
         said = "".join(self.lines)
         assert "Traceback" not in said, said
 
@@ -257,6 +260,31 @@ def tasks(data: Path) -> list[int]:
             if b"shim.sh" not in command_line:
                 found.append(int(entry.name))
     return found
+
+
+def groups(data: Path) -> list[Path]:
+    """The cgroups of the tasks of a data directory, in all hierarchies, innermost first."""
+    parents = [place / group_name(data) for each in of_this_host() for place in each.places]
+    return [path for parent in parents for path in (*parent.glob("*/"), parent) if path.is_dir()]
+
+
+def _kill_all(pids: list[int]) -> list[int]:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return pids
+
+
+def _removed(group: Path) -> bool:
+    with suppress(FileNotFoundError):
+        try:
+            _kill_all([int(pid) for pid in (group / "cgroup.procs").read_text().split()])
+            group.rmdir()
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise
+    return True
 
 
 def _is_of(entry: Path, mark: str) -> bool:

@@ -15,6 +15,7 @@ from agent.lifecycle import (
     State,
     restart_delay,
     restart_due,
+    restarts_in_a_row,
     step,
 )
 
@@ -84,3 +85,8 @@ def test_the_delay_doubles_to_30_s_and_starts_over_after_a_good_run() -> None:
     assert delays[1:] == [1, 2, 4, 8, 16, 30, 30]
     assert restart_delay(30, ran_seconds=29.9) == 30
     assert restart_delay(30, ran_seconds=30) == 1
+
+
+def test_a_good_run_makes_earlier_restarts_be_forgotten() -> None:
+    assert restarts_in_a_row(4, ran_seconds=29.9) == 4
+    assert restarts_in_a_row(4, ran_seconds=30) == 0

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from agent.ports import FIRST_PORT, LAST_PORT, Ports, PortTakenError, bindable
+from agent.ports import FIRST_PORT, LAST_PORT, Ports, PortTakenError, bindable, listened_on
 
 
 def test_zero_becomes_the_next_free_port() -> None:
@@ -67,3 +67,17 @@ def test_a_port_somebody_listens_on_is_not_bindable() -> None:
         port = server.getsockname()[1]
         assert not bindable(port)
     assert bindable(port)
+
+
+def test_a_port_of_a_stranger_is_refused_and_what_a_connection_left_is_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ports = Ports(is_free=lambda port: True, is_used=listened_on)
+        with pytest.raises(PortTakenError, match=rf"port {port} \(B\) is taken by a program that is none of"):
+            ports.claim("a", {"A": 0, "B": port})
+        with socket.create_connection(server.getsockname()) as client:
+            accepted, _ = server.accept()
+            accepted.close()  # the first to close keeps the port for a minute
+            client.recv(1)
+    assert not bindable(port)
+    assert ports.claim("a", {"A": 0, "B": port}) == {"A": FIRST_PORT, "B": port}

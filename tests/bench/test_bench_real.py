@@ -50,6 +50,22 @@ def test_the_quick_part_measures_saves_draws_and_compares(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("harpoon-bench-*"))
 
 
+def test_an_agent_is_measured_and_nothing_is_left_of_its_tasks(tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    done = _bench(tmp_path, "--only", "agent", "--quick", "--json", str(saved))
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found = read_report(saved).agent
+    assert found is not None
+    assert (found.tasks, found.samples) == (50, 5)
+    assert found.start_a_second > 0
+    assert 0 < found.median_seconds <= found.slowest_seconds
+    assert 10 < found.agent_mb < 100
+    assert "An agent with 50 tasks" in done.stdout
+    shims = [each for each in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(each.info["cmdline"])]
+    assert shims == []
+
+
 def test_what_a_killed_benchmark_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass

@@ -91,6 +91,14 @@ def test_absent_and_null_are_the_same_and_empty_is_another() -> None:
     assert read(json.dumps(without | {"env": {}})).hash() == "min-21bcce0"
 
 
+def test_what_is_ours_follows_restart_and_only_where_it_is_set() -> None:
+    ours = json.loads(MIN) | {"driver": "bubblewrap", "limits": {"cpu": 0.5, "pids": 9}, "restart_limit": 3}
+    expected = MIN[:-1] + ',"driver":"bubblewrap","limits":{"cpu":0.5,"pids":9},"restart_limit":3}'
+    assert read(json.dumps(ours)).canonical().decode() == expected
+    unset = json.loads(MIN) | {"driver": "", "limits": None, "restart_limit": 0}
+    assert read(json.dumps(unset)).hash() == "min-aad7b17"
+
+
 def test_a_container_config_is_the_job_config_without_its_scale() -> None:
     config = read(WEB)
     assert go_json(config.container()).decode() == WEB.replace('"scale":2,', "")

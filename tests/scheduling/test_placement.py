@@ -33,6 +33,8 @@ NEEDS = st.builds(
     cpu=st.sampled_from([0.1, 0.3, 0.5, 1.0, 2.5]),
     ports=st.frozensets(PORTS, max_size=2),
     volumes=st.frozensets(PATHS, max_size=1),
+    driver=st.sampled_from(["process", "process", "bubblewrap"]),
+    limits=st.frozensets(st.sampled_from(["mem", "pids"]), max_size=1),
 )
 
 
@@ -57,6 +59,8 @@ def rooms(draw: st.DrawFn, largest: int = 5) -> list[Room]:
                 mem_used=draw(st.integers(0, 300)),
                 cpu_used=draw(st.sampled_from([0.0, 0.1, 0.2, 1.0, 5.0])),
                 ports=draw(st.dictionaries(PORTS, st.sampled_from(["", "x-0"]), max_size=2)),
+                drivers=frozenset({"process"}) | draw(st.frozensets(st.just("bubblewrap"))),
+                limits=draw(st.sampled_from([frozenset[str](), frozenset({"mem", "pids", "tree"})])),
             )
         )
     return found
@@ -105,6 +109,8 @@ def test_no_agent_is_given_more_than_it_has(
             assert one.mem_used <= one.mem_total
             assert one.cpu_used <= one.cpu_total + 1e-6
             assert need.volumes <= one.volumes
+            assert need.driver in one.drivers
+            assert need.limits <= one.limits
             assert not need.ports & set(was.ports)
             assert given_to == 1 or not need.ports
 
@@ -186,6 +192,7 @@ ALL = frozenset({"/data", "/logs"})
         ),
         (room(mem=200, cpu=0.9, volumes=ALL), "short 56 MB; short 0.1 cores"),
         (room(mem=0, closed="it is drained"), "it is drained"),
+        (room(mem=256, volumes=ALL, drivers=frozenset({"oci"})), "can't run process tasks, only oci"),
     ],
 )
 def test_a_refusal_says_in_words_what_is_missing(where: Room, why: str) -> None:
@@ -193,6 +200,19 @@ def test_a_refusal_says_in_words_what_is_missing(where: Room, why: str) -> None:
     assert refused is not None
     assert (refused.agent, refused.reason) == ("a", why)
     assert refused.distance > 0
+
+
+@pytest.mark.parametrize(
+    ("need", "why"),
+    [
+        (Need(mem=1, cpu=0.1, driver="bubblewrap"), "can't run bubblewrap tasks, only oci, process"),
+        (Need(mem=1, cpu=0.1, limits=frozenset({"pids", "mem"})), "does not enforce a limit of mem"),
+    ],
+)
+def test_a_refusal_says_which_driver_or_limit_is_missing(need: Need, why: str) -> None:
+    where = room(drivers=frozenset({"process", "oci"}), limits=frozenset({"pids", "cpu"}))
+    assert (refused := refusal(need, where)) is not None
+    assert refused.reason == why
 
 
 def test_what_fits_is_not_refused() -> None:

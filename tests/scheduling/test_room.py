@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from rules_made import agent, instance, job_config, needing, placement, report, resources, status, version_of
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual, AgentStatus, ContainerReport
 from scheduling.desired import JOB, PLACEMENT, Agent, Desired, Job
-from scheduling.job import JobConfig
+from scheduling.job import JobConfig, Limits
 from scheduling.lifecycle import Phase
 from scheduling.room import Need, Room, measure, need_of
 
@@ -84,6 +85,22 @@ def test_the_ports_an_agent_chose_are_taken() -> None:
 def test_a_port_that_the_agent_chooses_is_not_needed_and_volumes_are_host_paths() -> None:
     config = needing(WEB.config, volumes={"/in/task": "/on/host"})
     assert need_of(config) == Need(mem=64, cpu=0.5, ports=frozenset({80}), volumes=frozenset({"/on/host"}))
+
+
+def test_what_an_agent_runs_and_enforces_is_what_it_reports() -> None:
+    has = msgspec.structs.replace(resources(), drivers=["process", "oci"], limits=["mem", "tree"])
+    room = measure(agent(), desired_of(), actual_of(link=status(has=has)))
+    assert room.drivers == {"process", "oci"}
+    assert room.limits == {"mem", "tree"}
+    old = measure(agent(), desired_of(), actual_of(link=status(has=resources())))
+    assert old.drivers == {"process"}, "one of 2014 says nothing of it"
+    assert not old.limits
+
+
+def test_a_driver_and_the_limits_that_a_job_asks_for_are_needed() -> None:
+    config = needing(WEB.config, driver="bubblewrap", limits=Limits(mem=100, pids=5))
+    assert need_of(config).driver == "bubblewrap"
+    assert need_of(config).limits == {"mem", "pids"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from rules_made import job_config
 
 from scheduling.durations import Duration
-from scheduling.job import Command, Grace, HealthCheck, JobConfig, OnLost, Resources, Storage
+from scheduling.job import Command, Grace, HealthCheck, JobConfig, Limits, OnLost, Resources, Storage
 from scheduling.update import Update
 from scheduling.validation import Problem, container_problems, problems
 
@@ -57,6 +57,8 @@ RIGHT = {
     "the longest check": with_check(
         initial_delay=length("30s"), timeout=length("3s"), interval=length("30s")
     ),
+    "limits of its own": job_config(driver="bubblewrap", limits=Limits(mem=64, cpu=0.01, pids=1)),
+    "no limits": job_config(limits=Limits()),
     "an artifact on disk": job_config(artifact_url="file:///a.tar"),
     "an artifact on the web": job_config(artifact_url="https://host/a.tar"),
     "an artifact with a checksum": job_config(
@@ -156,6 +158,14 @@ WRONG: list[tuple[JobConfig, str, object, str]] = [
     (with_grace(shutdown="11s"), "grace.shutdown", "11s", "from 250ms to 10s"),
     (job_config(restart="never"), "restart", "never", "one of no, on-failure, always"),
     (job_config(restart=""), "restart", "", "one of no, on-failure, always"),
+    (job_config(driver="docker"), "driver", "docker", "one of process, bubblewrap, oci"),
+    (job_config(mem=64, limits=Limits(mem=63)), "limits.mem", 63, "not less than resources.mem"),
+    (job_config(limits=Limits(mem=-1)), "limits.mem", -1, "not less than resources.mem"),
+    (job_config(limits=Limits(cpu=0.009)), "limits.cpu", 0.009, "at least 0.01"),
+    (job_config(limits=Limits(cpu=float("inf"))), "limits.cpu", float("inf"), "at least 0.01"),
+    (job_config(restart_limit=-1), "restart_limit", -1, "from 1 to 1000 restarts in a row"),
+    (job_config(restart_limit=1001), "restart_limit", 1001, "from 1 to 1000 restarts in a row"),
+    (job_config(limits=Limits(pids=-1)), "limits.pids", -1, "up to 4194304"),
     (with_update(strategy="Rolling"), "update.strategy", "Rolling", "one of rolling, blue_green, canary, in"),
     (with_update(max_parallel=0), "update.max_parallel", 0, "from 1 to 1000"),
     (with_update(max_parallel=1001), "update.max_parallel", 1001, "from 1 to 1000"),
