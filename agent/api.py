@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ import msgspec
 from agent.about import About
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
 from agent.places import Places
-from agent.readers import read_along
+from agent.readers import read_along, read_through
 from agent.runtime import Runtime
 from agent.store import valid_id
 from config.bounds import AGENT_BODY_BYTES as LARGEST_BODY_BYTES
@@ -119,17 +120,19 @@ class ContainerResource:
         """The last `history` lines as an array; with `Accept: text/event-stream` also what follows.
 
         Each event is `data: ["line",…]`: the history in the first one, then one for each line. A reader
-        that is too slow finds a line that says how many it lost.
+        that is too slow finds a line that says how many it lost. Of a container that is gone the log is kept
+        for a while; such a stream ends after the history.
         """
-        log = self._runtime.logs[self._runtime.find(container_id).id]
+        log, goes_on = await self._runtime.log(container_id)
         count = request.get_param_as_int("history", min_value=0, default=_DEFAULT_HISTORY_LINES)
         count = min(count, MOST_HISTORY_LINES)
         if _wants_events(request):
             self._places.check()
-            events = read_along(log, count, self._runtime.settings.keep_alive_seconds)
+            wait_seconds = self._runtime.settings.keep_alive_seconds
+            events = read_along(log, count, wait_seconds) if goes_on else read_through(log, count)
             _stream(response, self._places.hold(events))
         else:
-            _reply_json(response, go_json(await self._runtime.history(container_id, count)))
+            _reply_json(response, go_json(await asyncio.to_thread(log.history, count)))
 
 
 class HostResource:

@@ -12,7 +12,7 @@ from agent.driver import Process
 from agent.lifecycle import WIRE_STATUS, State
 from agent.store import Record
 from scheduling.canonical import go_json, go_text
-from scheduling.container import ContainerInstance, Metrics, ProcessState
+from scheduling.container import ContainerInstance, Metrics, ProcessState, TaskHealth
 from scheduling.job import ContainerConfig
 
 _BYTES_PER_MB = 1024 * 1024
@@ -29,6 +29,9 @@ class Container:
         self.metrics = Metrics()
         # The end of its log when its process failed last; told, and not kept over a restart of the agent.
         self.last_lines: list[str] = []
+        # What its checks found, while it runs; and why it is being ended, when that is for its health.
+        self.health: TaskHealth | None = None
+        self.unwell = ""
         self.process: Process | None = None
         # Whatever is due later: the KILL after a TERM, or the next start after a crash.
         self.timer: asyncio.TimerHandle | None = None
@@ -73,10 +76,12 @@ class Container:
             config=self.config,
             process_state=self.process_state(),
             last_lines=self.last_lines,
+            health=self.health,
         )
 
     def encode(self) -> bytes:
         """The same as `go_json(self.instance())`, without encoding the config again."""
         status = go_text(WIRE_STATUS[self.state]).encode()
         last = b',"last_lines":' + go_json(self.last_lines) if self.last_lines else b""
-        return self._head + status + self._config + go_json(self.process_state()) + last + b"}"
+        health = b',"health":' + go_json(self.health) if self.health else b""
+        return self._head + status + self._config + go_json(self.process_state()) + last + health + b"}"

@@ -7,6 +7,7 @@ network and other slow work is done in threads. `agent.lifecycle` says what may 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from agent import artifact, lifecycle
+from agent.artifact_cache import ArtifactCache
 from agent.background import Background, in_daemon_thread
+from agent.checking import Checking
 from agent.container import Container
 from agent.driver import Process
 from agent.drivers import Drivers
@@ -28,7 +31,6 @@ from agent.lifecycle import ImpossibleError, Input, Refusal, State
 from agent.log import Follower
 from agent.store import Store
 from agent.task import StartError, Task, make_storage, prepare
-from agent.user import User
 from config.bounds import MOST_ARTIFACT_HOSTS as _MOST_HOSTS
 from config.bounds import MOST_FETCHES as _MOST_FETCHES
 from scheduling.container import ExitStatus, Metrics
@@ -42,16 +44,25 @@ class Lives:
     """Carries containers through their lives; `on_gone` is told of those that could not be fetched."""
 
     def __init__(
-        self, drivers: Drivers, store: Store, hub: Hub, logs: Follower, on_gone: Callable[[Container], None]
+        self,
+        drivers: Drivers,
+        store: Store,
+        hub: Hub,
+        logs: Follower,
+        cache: ArtifactCache,
+        on_gone: Callable[[Container], None],
     ) -> None:
         self._drivers = drivers
         self._store = store
         self._hub = hub
         self._logs = logs
+        self._cache = cache
         self._on_gone = on_gone
         self._background = Background()
         self._fetch_slots: dict[str, asyncio.Semaphore] = {}
         self._unsaved: set[Container] = set()
+        self._leaving: dict[str, asyncio.Event] = {}
+        self._checking = Checking(self._tell, self._end_unwell)
 
     def fetch(self, container: Container) -> None:
         """Fetch, unpack and put in place a container's artifact; then it is created, or gone."""
@@ -73,7 +84,7 @@ class Lives:
             try:
                 async with self._slot(container.config.artifact_url):
                     if not container.cancelled.is_set():
-                        await in_daemon_thread(partial(_fetch_into, container, staging, self._drivers.user))
+                        await in_daemon_thread(partial(self._fetch_into, container, staging))
                 if not container.cancelled.is_set():
                     self._store.place(staging, container.id)
             finally:
@@ -95,6 +106,16 @@ class Lives:
         else:
             self.change(container, state=state)
 
+    def _fetch_into(self, container: Container, staging: Path) -> None:
+        config = container.config
+        url, sha256 = config.artifact_url, config.artifact_sha256
+        artifact.fetch(url, staging, container.cancelled, sha256=sha256, cache=self._cache)
+        make_storage(config, staging / "root")
+        if self._drivers.user is not None:
+            self._drivers.user.give(staging / "root")
+        if url:
+            self._store.settle(staging)
+
     def begin(self, container: Container) -> None:
         """Start a container's process: its mark is on disk before the task itself begins."""
         container.record = replace(container.record, state=State.RUNNING)
@@ -111,19 +132,43 @@ class Lives:
                 process.kill()
                 process.collect()
             _LOG.warning("%s could not be started: %s", container.id, error)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC and container.record.restarts:
+                # It ran, and the disk is full: that will pass, and is no mistake of the task.
+                self._try_again(container, str(error))
+                return
             self.change(container, state=_follow(container, Input.SPAWN_FAILED), err=str(error), process=None)
             return
         container.metrics = Metrics()
         self.attend(container, process)
         self._hub.publish(container.id, container.encode)
 
+    def _try_again(self, container: Container, err: str) -> None:
+        delay_seconds = lifecycle.restart_delay(container.record.delay_seconds, 0.0)
+        state = _follow(container, Input.CRASHED)
+        self.change(container, state=state, process=None, err=err, delay_seconds=delay_seconds)
+        self.restart_later(container)
+
     def attend(self, container: Container, process: Process) -> None:
         """Be there when the container's process ends."""
         container.process = process
         asyncio.get_running_loop().add_reader(process.descriptor, self._ended, container, process)
+        if container.state is State.RUNNING:
+            self._checking.watch(container)
+
+    def _tell(self, container: Container) -> None:
+        self._hub.publish(container.id, container.encode)
+
+    def _end_unwell(self, container: Container, problem: str) -> None:
+        """End a task that does not pass its liveness check; what follows is up to its restart policy."""
+        if container.state is not State.RUNNING or container.process is None or container.unwell:
+            return
+        self.terminate(container, container.process, container.config.grace.shutdown.seconds)
+        container.unwell = f"ended because it was not healthy: {problem}"
+        _LOG.warning("%s is %s", container.id, container.unwell)
 
     def _ended(self, container: Container, process: Process) -> None:
         asyncio.get_running_loop().remove_reader(process.descriptor)
+        self._checking.forget(container)
         container.process = None
         container.cancel_timer()
         self.settle(container, process.collect())
@@ -135,7 +180,8 @@ class Lives:
             return
         self._background.start(asyncio.to_thread(self._logs[container.id].follow, last=True))
         ended = exit_status or ExitStatus()
-        failed = ended.signaled or ended.exit_status != 0
+        unwell, container.unwell = container.unwell, ""
+        failed = ended.signaled or ended.exit_status != 0 or unwell != ""
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
         container.last_lines = self._logs[container.id].ending() if failed and wanted else []
         ooms = container.record.ooms + self._drivers.of(container.config).ooms(container.directory)
@@ -149,6 +195,7 @@ class Lives:
             self.change(
                 container,
                 state=_follow(container, Input.CRASHED),
+                err=unwell,
                 delay_seconds=delay_seconds,
                 restarts_in_a_row=in_a_row + 1,
                 next_start_at=round(time.time() + delay_seconds, 3),
@@ -158,7 +205,7 @@ class Lives:
         else:
             given_up = f"given up after {limit} restarts in a row" if due else ""
             state = _follow(container, Input.ENDED)
-            self.change(container, state=state, err=given_up, delay_seconds=0.0, **ended_as)
+            self.change(container, state=state, err=given_up or unwell, delay_seconds=0.0, **ended_as)
 
     def restart_later(self, container: Container) -> None:
         """Start a container again after its delay, unless it is stopped before."""
@@ -177,6 +224,7 @@ class Lives:
     def end(self, container: Container, state: State, grace_seconds: float) -> None:
         """Carry out a stop that leads to `state`: STOPPING if there is a process to end, else FINISHED."""
         first = container.state is not State.STOPPING
+        self._checking.forget(container)
         if state is State.FINISHED:
             container.cancelled.set()
             container.cancel_timer()
@@ -187,8 +235,11 @@ class Lives:
 
     def terminate(self, container: Container, process: Process, grace_seconds: float) -> None:
         """TERM now, KILL after the grace."""
+        container.cancel_timer()
         container.timer = asyncio.get_running_loop().call_later(grace_seconds, process.kill)
-        self._ask_to_end(container, process)
+        if not container.unwell:
+            # One that is being ended for its health was asked already: many take a second TERM for "at once".
+            self._ask_to_end(container, process)
 
     def _ask_to_end(self, container: Container, process: Process) -> None:
         if container.process is process and not process.terminate():
@@ -202,7 +253,22 @@ class Lives:
         container.cancelled.set()
         container.record = replace(container.record, state=state)
         self._hub.publish(container.id, container.encode)
-        self.discard(trash)
+        buried = self._leaving[container.id] = asyncio.Event()
+        self._background.start(self._leave(container.id, trash, buried))
+
+    async def _leave(self, container_id: str, trash: Path, buried: asyncio.Event) -> None:
+        try:
+            await asyncio.to_thread(self._store.bury, trash)
+        finally:
+            buried.set()
+            if self._leaving.get(container_id) is buried:
+                del self._leaving[container_id]
+        await asyncio.to_thread(self._store.discard, trash)
+
+    async def left(self, container_id: str) -> None:
+        """Wait until what is to outlive a removed container has been put away."""
+        if (buried := self._leaving.get(container_id)) is not None:
+            await buried.wait()
 
     def discard(self, trash: Path) -> None:
         """Delete files without waiting for it."""
@@ -232,6 +298,7 @@ class Lives:
 
     def close(self) -> None:
         """Leave everything as it is; tasks live on."""
+        self._checking.close()
         self._background.close()
 
 
@@ -246,10 +313,3 @@ def _task(container: Container) -> Task:
     if not container.record.unpacked:
         raise StartError("its artifact was not fetched, because it was stopped before; create it anew")
     return prepare(container.config, container.directory)
-
-
-def _fetch_into(container: Container, staging: Path, user: User | None) -> None:
-    artifact.fetch(container.config.artifact_url, staging, container.cancelled)
-    make_storage(container.config, staging / "root")
-    if user is not None:
-        user.give(staging / "root")

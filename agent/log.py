@@ -5,8 +5,8 @@ these files and writes `log`, each line stamped as svlogd did it for the first a
 
     2026-11-23_11:12:27.58095 container[ID]:text
 
-Both are bounded: `log` is rotated to `log.1`, and what was read of `output` is given back to the
-disk. A task or reader too fast or too slow for that loses lines, but never silently.
+Both are bounded: `log` is rotated to `log.1` by size and by age, and what was read of `output` is given back
+to the disk. A task or reader too fast or too slow for that loses lines, but never silently.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import RawIOBase
 from pathlib import Path
 
-from agent.readers import Reader, stamped
+from agent.readers import Reader, stamp, stamped
 from config.bounds import AGENT_LOG_BACKLOG_BYTES as LARGEST_BACKLOG_BYTES
 from config.bounds import AGENT_LOG_BYTES as LARGEST_LOG_BYTES
 from config.bounds import AGENT_LOG_LINE_BYTES as _LONGEST_LINE_BYTES
@@ -29,6 +30,8 @@ from config.bounds import LONGEST_FAILURE_LINE as LONGEST_LAST_LINE
 
 _TAIL_BYTES = 64 * 1024
 _POLL_SECONDS = 0.2
+_STAMP_BYTES = len(stamp(datetime.now(UTC)))
+DEFAULT_ROTATE_SECONDS = 7 * 86_400.0
 
 _LOG = logging.getLogger(__name__)
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -38,8 +41,14 @@ _KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
 class TaskLog:
     """The log of one container. All methods may block on the disk; they exclude each other."""
 
-    def __init__(self, container_id: str, directory: Path) -> None:
+    def __init__(
+        self, container_id: str, directory: Path, rotate_seconds: float = DEFAULT_ROTATE_SECONDS
+    ) -> None:
         self.container_id = container_id
+        self._rotate_seconds = rotate_seconds
+        self._began = ""
+        self._ended = False
+        self._trouble = ""
         self._output = directory / "output"
         self._log = directory / "log"
         self._older = directory / "log.1"
@@ -54,12 +63,17 @@ class TaskLog:
         """Stamp what the task wrote since the last call; the `last` call takes a line without an end too."""
         with self._lock:
             try:
-                while self._follow_once(last):
+                while not self._ended and self._follow_once(last):
                     pass
             except FileNotFoundError:
                 pass  # nothing written yet, or the container was deleted
             except OSError as error:
-                _LOG.warning("cannot follow the output of %s: %s", self.container_id, error)
+                # Once for each trouble: a full disk stays full for long, and this is tried all the time.
+                if str(error) != self._trouble:
+                    _LOG.warning("cannot follow the output of %s: %s", self.container_id, error)
+                self._trouble = str(error)
+            else:
+                self._trouble = ""
 
     def history(self, count: int) -> list[str]:
         """The last lines, oldest first."""
@@ -90,8 +104,9 @@ class TaskLog:
             self._readers.discard(reader)
 
     def end(self) -> None:
-        """Tell all readers that the container is gone."""
+        """Tell all readers that the container is gone; what is written from now on is nobody's here."""
         with self._lock:
+            self._ended = True
             for reader in self._readers:
                 reader.end()
             self._readers.clear()
@@ -131,13 +146,19 @@ class TaskLog:
     def _write(self, texts: Iterable[str]) -> None:
         now = datetime.now(UTC)
         lines = [stamped(self.container_id, text, now) for text in texts]
-        with self._log.open("ab") as file:
-            file.write(b"".join(line.encode() + b"\n" for line in lines))
-            full = file.tell() > LARGEST_LOG_BYTES
+        self._began = self._began or _first_stamp(self._log)
+        if self._began and self._began < stamp(now - timedelta(seconds=self._rotate_seconds)):
+            self._rotate()
+        with self._log.open("ab", buffering=0) as file:
+            full = _append(file, b"".join(line.encode() + b"\n" for line in lines)) > LARGEST_LOG_BYTES
         if full:
-            self._log.rename(self._older)
+            self._rotate()
         for reader in self._readers:
             reader.offer(lines)
+
+    def _rotate(self) -> None:
+        self._log.rename(self._older)
+        self._began = ""
 
     def _give_back(self, size: int) -> None:
         """Free the disk space of what was read, without moving what the task is writing."""
@@ -174,6 +195,28 @@ def _pieces(line: bytes) -> list[bytes]:
     return [line[start : start + _LONGEST_LINE_BYTES] for start in starts] or [b""]
 
 
+def _append(file: RawIOBase, content: bytes) -> int:
+    """Add all of the content or nothing; returns how long the file is now. Raises OSError."""
+    before = file.seek(0, os.SEEK_END)
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    except OSError:
+        file.truncate(before)
+        raise
+    return before + len(content)
+
+
+def _first_stamp(path: Path) -> str:
+    """When the first line of a log was written, as it is in there: stamps sort as times do."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(_STAMP_BYTES).decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
 def _tail(path: Path, count: int) -> list[str]:
     """The last `count` lines of a file, reading no more of it than needed; none if there is no file."""
     if count <= 0:
@@ -196,8 +239,11 @@ def _tail(path: Path, count: int) -> list[str]:
 class Follower:
     """Follows the output of all containers in one thread."""
 
-    def __init__(self, poll_seconds: float = _POLL_SECONDS) -> None:
+    def __init__(
+        self, poll_seconds: float = _POLL_SECONDS, rotate_seconds: float = DEFAULT_ROTATE_SECONDS
+    ) -> None:
         self._poll_seconds = poll_seconds
+        self._rotate_seconds = rotate_seconds
         self._logs: dict[str, TaskLog] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
@@ -215,7 +261,7 @@ class Follower:
 
     def add(self, container_id: str, directory: Path) -> TaskLog:
         """Follow a container from now on."""
-        log = TaskLog(container_id, directory)
+        log = TaskLog(container_id, directory, self._rotate_seconds)
         self._logs[container_id] = log
         return log
 

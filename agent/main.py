@@ -89,6 +89,48 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
 @click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
 @click.option("--task-user", default="", metavar="NAME", help="Who tasks run as; only if the agent is root.")
+@click.option(
+    "--artifact-cache-mb",
+    type=click.IntRange(min=0),
+    default=10_240,
+    show_default=True,
+    help="Disk space for downloaded artifacts, kept for the next task; 0 keeps none.",
+)
+@click.option(
+    "--artifact-cache-hours",
+    type=click.FloatRange(min=0),
+    default=168.0,
+    show_default=True,
+    help="How long an artifact that nobody asks for is kept.",
+)
+@click.option(
+    "--log-rotate-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=168.0,
+    show_default=True,
+    help="The age at which a task's log is rotated; what was rotated before goes.",
+)
+@click.option(
+    "--log-keep-hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="How long the log of a task that is gone is kept.",
+)
+@click.option(
+    "--log-keep-mb",
+    type=click.IntRange(min=0),
+    default=1024,
+    show_default=True,
+    help="Disk space for all of these; the oldest go.",
+)
+@click.option(
+    "--disk-reserve-mb",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="With less than this free on its disk, it takes no more tasks.",
+)
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--no-announce", is_flag=True, hidden=True)
@@ -144,6 +186,12 @@ def _settings(flags: dict[str, Any]) -> Settings:
         limits=flags["limits"],
         cgroup=flags["cgroup"],
         task_user=flags["task_user"],
+        artifact_cache_bytes=flags["artifact_cache_mb"] * _BYTES_PER_MB,
+        artifact_cache_seconds=flags["artifact_cache_hours"] * 3600.0,
+        log_rotate_seconds=flags["log_rotate_hours"] * 3600.0,
+        log_keep_seconds=flags["log_keep_hours"] * 3600.0,
+        log_keep_bytes=flags["log_keep_mb"] * _BYTES_PER_MB,
+        disk_reserve_bytes=flags["disk_reserve_mb"] * _BYTES_PER_MB,
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
         announce=not flags["no_announce"],

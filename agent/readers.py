@@ -20,10 +20,15 @@ from scheduling.canonical import go_json
 _LOG = logging.getLogger(__name__)
 
 
+def stamp(now: datetime) -> str:
+    """A moment as each line begins with it; these sort as the moments do."""
+    moment = now.astimezone(UTC)
+    return f"{moment:%Y-%m-%d_%H:%M:%S}.{moment.microsecond // 10:05d}"
+
+
 def stamped(container_id: str, text: str, now: datetime) -> str:
     """One line of the log, without the newline."""
-    moment = now.astimezone(UTC)
-    return f"{moment:%Y-%m-%d_%H:%M:%S}.{moment.microsecond // 10:05d} container[{container_id}]:{text}"
+    return f"{stamp(now)} container[{container_id}]:{text}"
 
 
 class Reader:
@@ -91,6 +96,9 @@ class ReadableLog(Protocol):
     def unsubscribe(self, reader: Reader) -> None:
         """Forget a reader."""
 
+    def history(self, count: int) -> list[str]:
+        """The last lines, oldest first."""
+
 
 async def read_along(log: ReadableLog, count: int, keep_alive_seconds: float) -> AsyncIterator[bytes]:
     """A log as an event stream: its last lines in one event, then each line in one, until it is gone."""
@@ -101,6 +109,11 @@ async def read_along(log: ReadableLog, count: int, keep_alive_seconds: float) ->
             yield b"".join(_event([line]) for line in lines) or KEEP_ALIVE
     finally:
         log.unsubscribe(reader)
+
+
+async def read_through(log: ReadableLog, count: int) -> AsyncIterator[bytes]:
+    """A log to which nothing is added any more, as an event stream: its last lines, and the end."""
+    yield _event(await asyncio.to_thread(log.history, count))
 
 
 def _event(lines: list[str]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_MOST_LINKS = 40  # as the kernel follows
+_LINKS_FOLLOWED = 40  # as the kernel follows
 
 
 def is_root_filesystem(root: Path) -> bool:
@@ -28,7 +28,7 @@ def resolve(root: Path, path: str) -> Path | None:
         at = at / part
         if at.is_symlink():
             links += 1
-            if links > _MOST_LINKS:
+            if links > _LINKS_FOLLOWED:
                 return None
             target = os.readlink(at)  # noqa: PTH115 - as text
             at = root if target.startswith("/") else at.parent

@@ -9,25 +9,30 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from agent import lifecycle, metrics, procfs
+from agent import disks, lifecycle, metrics, procfs
 from agent.admission import host_resources, lack_of_room
+from agent.artifact_cache import ArtifactCache
 from agent.container import Container
 from agent.driver import Process
 from agent.drivers import Drivers
 from agent.events import Hub
+from agent.gone_logs import GoneLogs
 from agent.lifecycle import Input, Refusal, RefusedError, State
 from agent.lives import Lives
-from agent.log import Follower
+from agent.log import Follower, TaskLog
 from agent.ports import Ports, PortTakenError, listened_on
 from agent.settings import Settings
-from agent.store import Record, Store
+from agent.store import Record, Store, valid_id
 from scheduling.canonical import go_json
+from scheduling.container import Disk
 from scheduling.job import ContainerConfig
 
 # An ephemeral agent must be gone after 5 s, its tasks' graces notwithstanding.
 _LAST_GRACE_SECONDS = 1.5
 _LAST_WAIT_SECONDS = 2.8
 _SAVE_AGAIN_SECONDS = 1.0
+_CLEAN_SECONDS = 600.0
+_DISKS_SECONDS = 10.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,12 +43,17 @@ class Runtime:
     def __init__(self, settings: Settings, drivers: Drivers) -> None:
         self.settings = settings
         self.hub = Hub(settings.keep_alive_seconds)
-        self.logs = Follower()
+        self.logs = Follower(rotate_seconds=settings.log_rotate_seconds)
+        self._gone_logs = GoneLogs(settings.data / "logs", settings.log_keep_seconds, settings.log_keep_bytes)
         self._drivers = drivers
-        self._store = Store(settings.data)
-        self._lives = Lives(drivers, self._store, self.hub, self.logs, self._forget)
+        self._store = Store(settings.data, self._gone_logs.bury)
+        self._cache = ArtifactCache(
+            settings.data / "artifacts", settings.artifact_cache_bytes, settings.artifact_cache_seconds
+        )
+        self._lives = Lives(drivers, self._store, self.hub, self.logs, self._cache, self._forget)
         self._ports = Ports(is_used=listened_on)
         self._containers: dict[str, Container] = {}
+        self._disks: dict[str, Disk] = {}
         self._resources = host_resources(settings, [], drivers)
         self._closing = False
 
@@ -66,6 +76,8 @@ class Runtime:
         """Make a container; on disk before this returns. Its artifact is fetched afterwards."""
         if container_id in self._containers:
             raise RefusedError(lifecycle.ALREADY_EXISTS)
+        if lack := disks.lack_of_disk(self.settings.data, self.settings.disk_reserve_bytes):
+            raise RefusedError(Refusal(500, lack))
         if lack := self._drivers.lack(config) or lack_of_room(config, self._resources):
             raise RefusedError(Refusal(500, lack))
         try:
@@ -120,10 +132,23 @@ class Runtime:
             except OSError as error:
                 self._remember(container)
                 raise RefusedError(Refusal(500, f"cannot remove its files: {error.strerror}")) from error
+            try:
+                await asyncio.to_thread(self._store.make_removals_durable)
+            except OSError as error:
+                _LOG.warning("the end of %s may not survive a power cut: %s", container_id, error)
 
-    async def history(self, container_id: str, count: int) -> list[str]:
-        """The last lines of a container's log."""
-        return await asyncio.to_thread(self.logs[container_id].history, count)
+    async def log(self, container_id: str) -> tuple[TaskLog, bool]:
+        """The log of a container, and whether more may come: not of one that is gone.
+
+        Raises RefusedError if there is none.
+        """
+        if container_id in self._containers:
+            return self.logs[container_id], True
+        await self._lives.left(container_id)
+        gone = await asyncio.to_thread(self._gone_logs.find, container_id) if valid_id(container_id) else None
+        if gone is None:
+            raise RefusedError(lifecycle.NOT_FOUND)
+        return gone, False
 
     async def recover(self) -> None:
         """Find again what an earlier agent left: running tasks, and how the others ended meanwhile."""
@@ -142,6 +167,10 @@ class Runtime:
             self._lives.settle(container, collected)
         self._lives.repeat(_SAVE_AGAIN_SECONDS, self._lives.save_again)
         self._lives.repeat(_SAVE_AGAIN_SECONDS, self._tidy)
+        await self._clean()
+        await self._look_at_disks()
+        self._lives.repeat(_DISKS_SECONDS, self._look_at_disks)
+        self._lives.repeat(_CLEAN_SECONDS, self._clean)
         self._lives.repeat(self.settings.metrics_seconds, self._measure)
 
     def _find_alive(self) -> dict[str, Process]:
@@ -211,6 +240,14 @@ class Runtime:
                 return
             await asyncio.sleep(0.02)
 
+    async def _clean(self) -> None:
+        await asyncio.to_thread(self._cache.clean)
+        await asyncio.to_thread(self._gone_logs.clean)
+
+    async def _look_at_disks(self) -> None:
+        self._disks = await asyncio.to_thread(disks.usage, self.settings)
+        self._resources = replace(self._resources, disks=self._disks)
+
     async def _measure(self) -> None:
         shims = {
             container.id: container.process.mark.pid
@@ -246,7 +283,8 @@ class Runtime:
 
     def _count(self) -> None:
         configs = [container.config for container in self._containers.values()]
-        self._resources = host_resources(self.settings, configs, self._drivers)
+        resources = host_resources(self.settings, configs, self._drivers)
+        self._resources = replace(resources, disks=self._disks)
 
 
 def end_leftovers(store: Store, drivers: Drivers) -> None:

@@ -26,6 +26,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Who tasks run as; "": who the agent runs as.
     task_user: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    artifact_cache_bytes: int = 10 * 1024**3
+    artifact_cache_seconds: float = 7 * 86_400.0
+    log_rotate_seconds: float = 7 * 86_400.0
+    log_keep_seconds: float = 86_400.0
+    log_keep_bytes: int = 1024**3
+    disk_reserve_bytes: int = 64 * 1024**2
     ephemeral: bool = False
     die_with_parent: bool = False
     announce: bool = True

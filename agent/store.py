@@ -6,20 +6,24 @@
     DATA/containers/ID/root/      the unpacked artifact
     DATA/containers/ID/output     what the task writes; log, log.1: the same, stamped (agent.log)
     DATA/containers/ID/exit       how the task ended, written by its shim
+    DATA/logs/ID/                 the log of a container that is gone (agent.gone_logs)
+    DATA/artifacts/               downloaded archives (agent.artifact_cache)
 
-A config is on disk before its PUT is answered, and so is the wish to stop. Other states are only
-handed to the kernel: they need to survive the agent, and if the host itself goes down there is no
-process left that they could describe.
+A config is on disk before its PUT is answered, and so is the wish to stop, the removal, and what was unpacked
+before it is run. Other states are only handed to the kernel: they need to survive the agent, and if the host
+itself goes down there is no process left that they could describe.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -31,6 +35,8 @@ from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
 
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STAGING = ".staging-"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_GONE = "gone"
 
 
 class ProcessMark(msgspec.Struct, frozen=True):
@@ -112,8 +118,10 @@ def lock_data_dir(data: Path, patience_seconds: float = 3.0) -> int:
 class Store:
     """The containers of one data directory, on disk."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, bury: Callable[[str, Path], None] | None = None) -> None:
+        """`bury` is handed the id and the files of each container before these are deleted."""
         self._containers = data / "containers"
+        self._bury = bury
 
     def directory(self, container_id: str) -> Path:
         """Where a container's files are."""
@@ -137,6 +145,14 @@ class Store:
         """A new directory to unpack an artifact in: whatever happens there, no container is touched."""
         return Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._containers))
 
+    def settle(self, staging: Path) -> None:
+        """Have what was unpacked in `staging` on disk. Raises OSError.
+
+        Before it gets its name: after a power cut a task must not run on files that are there and empty. One
+        call for all of them; each by itself would take far longer.
+        """
+        _sync_disk(staging)
+
     def place(self, staging: Path, container_id: str) -> None:
         """Make the root unpacked in `staging` that of a container. Raises OSError."""
         root = self.directory(container_id) / "root"
@@ -148,6 +164,10 @@ class Store:
         """Replace a container's record; survives the agent, not yet a power cut. Raises OSError."""
         _write(self.directory(container_id) / "state", msgspec.json.encode(record), durable=False)
 
+    def make_removals_durable(self) -> None:
+        """Make what was removed stay away after a power cut. Raises OSError."""
+        _sync(self._containers)
+
     def make_durable(self, container_id: str) -> None:
         """Make the last saved record survive a power cut. Raises OSError."""
         directory = self.directory(container_id)
@@ -158,11 +178,19 @@ class Store:
         """Forget a container at once; returns what is left of it on disk, for `discard`. Raises OSError."""
         directory = self.directory(container_id)
         trash = self.staging()
-        directory.rename(trash / "container")
+        (trash / _GONE).mkdir()
+        directory.rename(trash / _GONE / container_id)
         return trash
+
+    def bury(self, trash: Path) -> None:
+        """Keep of a removed container's files what is to outlive it."""
+        if self._bury is not None:
+            for files in (trash / _GONE).glob("*"):
+                self._bury(files.name, files)
 
     def discard(self, trash: Path) -> None:
         """Delete a removed container's files or a staging directory, which may take long."""
+        self.bury(trash)
         shutil.rmtree(trash, ignore_errors=True)
 
     def load(self) -> list[Stored]:
@@ -170,7 +198,7 @@ class Store:
         found = []
         for directory in sorted(self._containers.iterdir()):
             if not valid_id(directory.name) or not (directory / "config").exists():
-                shutil.rmtree(directory, ignore_errors=True)
+                self.discard(directory)
                 continue
             found.append(Stored(directory.name, _read_config(directory), _read_record(directory)))
         return found
@@ -204,6 +232,17 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
     new.rename(path)
     if durable:
         _sync(path.parent)
+
+
+def _sync_disk(path: Path) -> None:
+    """Write down all that the file system of a path holds back. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

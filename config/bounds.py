@@ -19,6 +19,10 @@ LARGEST_PIDS = 4_194_304
 LARGEST_RESTART_LIMIT = 1000
 # cores: `limits.cpu` of a job, at the least → 400
 SMALLEST_CPU_LIMIT = 0.01
+# checks: health checks of a job → 400
+MOST_HEALTH_CHECKS = 32
+# failures: `unhealthy_after` of a job → 400
+LARGEST_UNHEALTHY_AFTER = 100
 # jobs: jobs that one depends on → 400
 MOST_DEPENDENCIES = 32
 # plans: plans that a web worker makes at a time → 503
@@ -169,6 +173,14 @@ LONGEST_LOG_LINE_BYTES = 256 * 1024
 LOG_CONNECT_SECONDS = 3.0
 # s: an agent's answer about a log → 504
 LOG_READ_SECONDS = 10.0
+# searches: logs of tasks that are gone that a worker searches for at a time → 503, Retry-After
+MOST_LOG_SEARCHES = 2
+# agents: agents asked for the log of a task that is gone → the rest has to be named with `?agent=`
+MOST_AGENTS_ASKED = 200
+# agents: agents asked for it at a time → the next one waits
+LOG_SEARCHERS = 4
+# s: the search for it → what was found until then counts
+LOG_SEARCH_SECONDS = 10.0
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is
@@ -216,6 +228,14 @@ ARTIFACT_UNPACKED_BYTES = 16 * 1024**3
 ARTIFACT_MEMBERS = 200_000
 # s: the download of an artifact → it is given up, and the task has failed there
 ARTIFACT_SECONDS = 1800.0
+# times: an unpacked artifact to its archive, past the next bound → it is refused, and the task has failed
+ARTIFACT_RATIO = 200
+# bytes: an unpacked artifact of which nobody asks how small its archive was → beyond, the ratio counts
+ARTIFACT_RATIO_FREE_BYTES = 256 * 1024**2
+# attempts: requests for an artifact in a row that brought nothing → given up, and the task has failed there
+ARTIFACT_ATTEMPTS = 3
+# bytes: memory for the window of a zstd archive → the artifact is refused
+ZSTD_WINDOW_BYTES = 128 * 1024**2
 # bytes: what an archive's header has its reader read at once → the artifact is refused
 ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 # characters: a path or a link in an archive → the artifact is refused
@@ -228,6 +248,14 @@ AGENT_TASK_PIDS = 4096
 CGROUP_EMPTY_SECONDS = 2.0
 # s: pause before a task that ended is started again → the pause grows no further
 LONGEST_RESTART_DELAY_SECONDS = 30.0
+# checks: health checks that an agent carries out at a time → the next one waits for its turn
+HEALTH_CHECKS_AT_ONCE = 64
+# s: pause between two health checks of a kind, at the least → a shorter `interval` is taken for this
+SHORTEST_HEALTH_INTERVAL_SECONDS = 0.1
+# bytes: the first line of a task's answer to a health check → the check has failed
+HEALTH_REPLY_LINE_BYTES = 4096
+# characters: what is told of a failed health check → it is cut
+LONGEST_HEALTH_TEXT = 200
 
 # --- harpoonctl ---
 

@@ -88,7 +88,9 @@ class AllRunning(msgspec.Struct, frozen=True):
             for name in (task_id(version.task_prefix, index) for index in range(scale))
         ]
         policy = str(version.config.get("restart", ""))
-        lines = [_line(task, version, _runs(task) or _ended_well(task, policy)) for task in tasks]
+        lines = [
+            _line(task, version, (_runs(task) and _well(task)) or _ended_well(task, policy)) for task in tasks
+        ]
         dead = [
             f"{task.id} ended: {exit_text(task)}; it is not restarted, as its restart policy is no"
             for task in tasks
@@ -158,6 +160,10 @@ def _version(world: World, key: str, name: str) -> Version | None:
 
 def _runs(task: Task) -> bool:
     return task.status == "running" and not task.stale and not task.foreign and task.intent != "stop"
+
+
+def _well(task: Task) -> bool:
+    return task.health is None or task.health.state == "healthy"
 
 
 def _ended_well(task: Task, policy: str) -> bool:

@@ -59,6 +59,14 @@ class OtherCopy(msgspec.Struct, frozen=True):
     status: str = ""
 
 
+class Health(msgspec.Struct, frozen=True):
+    """What the health checks of a task say."""
+
+    state: str = ""
+    failures: int = 0
+    last: str = ""
+
+
 class Task(msgspec.Struct, frozen=True):
     """One task, wherever it is."""
 
@@ -76,6 +84,7 @@ class Task(msgspec.Struct, frozen=True):
     stale: bool = False
     foreign: bool = False
     other_copies: list[OtherCopy] | None = None
+    health: Health | None = None
 
 
 class Job(msgspec.Struct, frozen=True):

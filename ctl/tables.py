@@ -16,6 +16,8 @@ from ctl.text import addresses, clean, counted, counts_text, task_note
 
 _STYLES = {
     "running": "green",
+    "healthy": "green",
+    "unhealthy": "red",
     "connected": "green",
     "waiting": "yellow",
     "stopping": "yellow",
@@ -47,7 +49,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Seque
         shown.add_column(
             header,
             justify="right" if header in right else "left",
-            no_wrap=header == "STATUS",
+            no_wrap=header in ("STATUS", "HEALTH"),
             overflow="fold",
         )
     for row in rows:
@@ -89,16 +91,18 @@ def job_note(job: Job) -> str:
 
 
 def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> RenderableType:
-    """Tasks, one line each, with where they answer and what they wait for."""
+    """Tasks, one line each, with where they answer and what they wait for. HEALTH only if there is any."""
     if not tasks:
         return Text("no tasks")
     waiting = {version.task_prefix: version.waiting for version in versions}
+    checked = any(task.health for task in tasks)
     shown = table(
-        ["TASK", "STATUS", "AGENT", "PORTS", "NOTE"],
+        ["TASK", "STATUS", *(["HEALTH"] if checked else []), "AGENT", "PORTS", "NOTE"],
         [
             [
                 task.id,
                 status_cell(task.status),
+                *([status_cell(task.health.state if task.health else "")] if checked else []),
                 task.agent or "",
                 " ".join(addresses(task)),
                 task_note(task, waiting.get(task.id.rpartition("-")[0])),
@@ -107,7 +111,7 @@ def tasks_table(tasks: Sequence[Task], versions: Sequence[Version] = ()) -> Rend
         ],
     )
     # An address is there to be copied: whole, unless it would take the table.
-    shown.columns[3].no_wrap = all(len(" ".join(addresses(task))) <= _WIDEST_ADDRESS for task in tasks)
+    shown.columns[-2].no_wrap = all(len(" ".join(addresses(task))) <= _WIDEST_ADDRESS for task in tasks)
     return shown
 
 

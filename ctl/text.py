@@ -106,6 +106,8 @@ def task_note(task: Task, waiting: Waiting | None = None) -> str:
         notes.append(ended if task.status == "ended" else f"last time: {ended}")
     elif task.status in _WAITS_FOR and not task.stale and task.intent != "stop":
         notes.append(_WAITS_FOR[task.status])
+    if task.health is not None and task.health.last:
+        notes.append(task.health.last)
     if task.restarts:
         notes.append(f"restarted {task.restarts}×")
     notes += [f"another copy on {copy.agent} ({copy.status})" for copy in task.other_copies or ()]

@@ -57,12 +57,16 @@ def _show_event(session: Session, world: World, event: Event, *, first: bool) ->
 @click.argument("task")
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Lines back.")
+@click.option("--agent", metavar="NAME", help="Where it was before, if it moved.")
 @output_option
 @click.pass_obj
-def logs(session: Session, task: str, following: bool, lines: int) -> None:
-    """Print what a task wrote; `harpoonctl ps` tells the names of tasks."""
+def logs(session: Session, task: str, following: bool, lines: int, agent: str | None) -> None:
+    """Print what a task wrote; `harpoonctl ps` tells the names of tasks.
+
+    Of a task that is gone, agents keep it for a while, a day if not told otherwise.
+    """
     path = ["api", "v1", "tasks", task, "log"]
-    history = {"history": str(lines)}
+    history = {"history": str(lines), "agent": agent}
     if not following:
         answer = session.client.get(*path, query=history)
         if session.as_json:

@@ -10,6 +10,7 @@ from scheduling.canonical import GoStruct
 from scheduling.job import ContainerConfig, decode_hook
 
 CREATED, RUNNING, FINISHED, FAILED, DELETED = "created", "running", "finished", "failed", "deleted"
+STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 
 
 class ExitStatus(GoStruct, frozen=True, kw_only=True):
@@ -50,19 +51,41 @@ class ProcessState(GoStruct, frozen=True, kw_only=True):
     next_start_at: float = 0.0
 
 
+class TaskHealth(GoStruct, frozen=True, kw_only=True):
+    """What the health checks of a running task have found, from our agents.
+
+    `state` is starting, healthy or unhealthy, `since` then, in seconds since 1970; `failures` of a check in a
+    row, counted until it is unhealthy, and what the `last` of them found.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"failures", "last"})
+
+    state: str = STARTING
+    since: float = 0.0
+    failures: int = 0
+    last: str = ""
+
+
 class ContainerInstance(GoStruct, frozen=True, kw_only=True):
     """One container of an agent; `config.ports` hold the ports really used.
 
-    `last_lines`: the end of its log, from our agents, once its process has ended.
+    `last_lines`: the end of its log, from our agents, once its process has ended. `health`: while a task runs
+    that has health checks, from our agents.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"last_lines"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"last_lines", "health"})
 
     container_id: str = ""
     status: str = ""
     config: ContainerConfig = ContainerConfig()
     process_state: ProcessState = ProcessState()
     last_lines: list[str] = msgspec.field(default_factory=list)
+    health: TaskHealth | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether its health checks say that it is of use; one without any is."""
+        return self.health is None or self.health.state == HEALTHY
 
     def without_metrics(self) -> ContainerInstance:
         """The same without its sample: metrics are not state, a change of them is no change."""
@@ -84,14 +107,22 @@ class Cores(GoStruct, frozen=True, kw_only=True):
     reserved: float = 0.0
 
 
+class Disk(GoStruct, frozen=True, kw_only=True):
+    """A disk in bytes; `free` is what tasks may still write."""
+
+    total: int = 0
+    free: int = 0
+
+
 class HostResources(GoStruct, frozen=True, kw_only=True):
     """What a host has; `volumes` are the host paths it offers.
 
-    Ours, and left out when empty: `drivers`, by which it can run tasks, and `limits`, what of a task it
-    enforces: "mem", "cpu", "pids" as in a job's limits, and "tree" where no process of a task outlives it.
+    Ours, and left out when empty: `drivers`, by which it can run tasks; `limits`, what of a task it enforces,
+    "mem", "cpu", "pids" as in a job's limits, and "tree" where no process of a task outlives it; `disks`,
+    those of the data directory and of the volumes, by path, as they were lately.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"drivers", "limits"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"drivers", "limits", "disks"})
 
     mem: Amount = Amount()
     cpus: Cores = Cores()
@@ -99,6 +130,7 @@ class HostResources(GoStruct, frozen=True, kw_only=True):
     volumes: list[str] | None = None
     drivers: list[str] | None = None
     limits: list[str] | None = None
+    disks: dict[str, Disk] | None = None
 
 
 def totals(resources: HostResources) -> tuple[object, ...]:

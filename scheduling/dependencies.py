@@ -1,10 +1,11 @@
-"""Which jobs wait for which: `depends_on` names jobs that must run before a job starts."""
+"""Which jobs wait for which: `depends_on` names jobs that must run, and be healthy where they have health
+checks, before a job starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scheduling.actual import Actual
+from scheduling.actual import Actual, ContainerReport
 from scheduling.desired import Desired, Job
 from scheduling.job import JobConfig, JobKey, task_id
 from scheduling.lifecycle import Phase
@@ -48,21 +49,22 @@ def unmet(job: Job, desired: Desired, actual: Actual) -> Iterator[str]:
             yield f"{key} is not scheduled"
             continue
         wanted = [task_id(each.prefix, index) for each in versions for index in desired.indices(each)]
-        running = sum(_runs(task, desired, actual) for task in wanted)
-        if running < len(wanted):
-            yield f"{key} runs {running} of {len(wanted)} tasks"
+        running = [report for task in wanted if (report := _running(task, desired, actual)) is not None]
+        well = sum(report.instance is None or report.instance.well for report in running)
+        if len(running) < len(wanted):
+            yield f"{key} runs {len(running)} of {len(wanted)} tasks"
+        elif well < len(wanted):
+            yield f"{key} has {well} of {len(wanted)} tasks healthy"
 
 
-def _runs(task: str, desired: Desired, actual: Actual) -> bool:
+def _running(task: str, desired: Desired, actual: Actual) -> ContainerReport | None:
+    """The report of a task that is proven to run."""
     row = desired.placements.get(task)
     agent = row.running if row is not None else None
     report = actual.report(agent, task) if agent is not None else None
-    return (
-        agent is not None
-        and report is not None
-        and report.phase is Phase.RUNNING
-        and is_connected(actual, agent)
-    )
+    if agent is None or report is None or report.phase is not Phase.RUNNING:
+        return None
+    return report if is_connected(actual, agent) else None
 
 
 def _key(name: str, config: JobConfig) -> JobKey:

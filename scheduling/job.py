@@ -19,12 +19,17 @@ from scheduling.update import Update
 RestartPolicy = Literal["no", "on-failure", "always"]
 # What may run a task; the first runs one that names none, and is all that an agent of 2014 has.
 DRIVERS = ("process", "bubblewrap", "oci")
+READINESS, LIVENESS = "readiness", "liveness"
 
 
 class HealthCheck(GoStruct, frozen=True, kw_only=True):
-    """One check of a task: `protocol` HTTP or TCP against the port that the variable `port` names."""
+    """One check of a task: `protocol` HTTP or TCP against the port that the variable `port` names.
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"http_path", "http_acceptable_responses"})
+    `kind`: "readiness" (or "", as in job files of 2014) says only whether the task is of use yet; a
+    "liveness" check that fails `unhealthy_after` times in a row has the task restarted, too.
+    """
+
+    omit_empty: ClassVar[frozenset[str]] = frozenset({"http_path", "http_acceptable_responses", "kind"})
 
     protocol: str = ""
     port: str = ""
@@ -33,6 +38,7 @@ class HealthCheck(GoStruct, frozen=True, kw_only=True):
     interval: Duration = Duration(0)
     http_path: str = ""
     http_acceptable_responses: list[int] | None = None
+    kind: str = ""
 
 
 class Command(GoStruct, frozen=True, kw_only=True):
@@ -81,11 +87,15 @@ class Grace(GoStruct, frozen=True, kw_only=True):
 class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     """One task's config, as an agent gets it; a port 0 means one the agent chooses.
 
-    What follows `restart` is ours, and is part of the canonical JSON only where it is set. After
-    `restart_limit` restarts in a row its agent gives a task up; 0: never.
+    What follows `restart` is ours, and is part of the canonical JSON only where it is set. `unhealthy_after`:
+    so many failures in a row of one check make a task unhealthy; 0 is the default.
+    `artifact_sha256`: what the archive must be, in hexadecimal. After `restart_limit` restarts in a row its
+    agent gives a task up; 0: never.
     """
 
-    omit_empty: ClassVar[frozenset[str]] = frozenset({"driver", "limits", "restart_limit"})
+    omit_empty: ClassVar[frozenset[str]] = frozenset(
+        {"unhealthy_after", "artifact_sha256", "driver", "limits", "restart_limit"}
+    )
 
     product: str = ""
     environment: str = ""
@@ -99,6 +109,8 @@ class ContainerConfig(GoStruct, frozen=True, kw_only=True):
     storage: Storage = Storage()
     grace: Grace = Grace()
     restart: str = ""
+    unhealthy_after: int = 0
+    artifact_sha256: str = ""
     driver: str = ""
     limits: Limits | None = None
     restart_limit: int = 0

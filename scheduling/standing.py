@@ -81,7 +81,8 @@ def standing(
             down.add(index)
         elif report.instance is not None:
             running.add(index)
-            if health.ran_for(task, agent, report.instance.process_state, now) >= min_healthy_seconds:
+            ran_seconds = health.ran_for(task, agent, report.instance.process_state, now)
+            if ran_seconds >= min_healthy_seconds and report.instance.well:
                 healthy.add(index)
             continue
         health.forget(task)

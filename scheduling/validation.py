@@ -16,17 +16,20 @@ from config.bounds import (
     LARGEST_RESTART_LIMIT,
     LARGEST_SCALE,
     MOST_DEPENDENCIES,
+    MOST_HEALTH_CHECKS,
     MOST_PORTS,
     SMALLEST_CPU_LIMIT,
 )
+from config.bounds import LARGEST_UNHEALTHY_AFTER as _LARGEST_UNHEALTHY_AFTER
 from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.durations import Duration
-from scheduling.job import DRIVERS, ContainerConfig, HealthCheck, JobConfig
+from scheduling.job import DRIVERS, LIVENESS, READINESS, ContainerConfig, HealthCheck, JobConfig
 from scheduling.update import STRATEGIES, Update
 
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL_SCHEMES = ("http://", "https://", "file://")
 
 
@@ -92,7 +95,9 @@ def container_problems(config: ContainerConfig) -> list[Problem]:
     return [
         *_names(config),
         *_health_checks(config.health_checks or []),
+        *_unhealthy_after(config.unhealthy_after),
         *_artifact_url(config.artifact_url),
+        *_artifact_sha256(config),
         *_ports(config.ports or {}),
         *_env(config.env or {}),
         *_command(config),
@@ -128,10 +133,21 @@ def _within(field: str, value: Duration, low: str, high: str) -> Iterator[Proble
         yield Problem(field, str(value), f"it must be from {low} to {high}")
 
 
+def _unhealthy_after(failures: int) -> Iterator[Problem]:
+    if not 0 <= failures <= _LARGEST_UNHEALTHY_AFTER:
+        right = f"it must be from 1 to {_LARGEST_UNHEALTHY_AFTER} failures in a row, or 0 for the default"
+        yield Problem("unhealthy_after", failures, right)
+
+
 def _health_checks(checks: list[HealthCheck]) -> Iterator[Problem]:
+    if len(checks) > MOST_HEALTH_CHECKS:
+        yield Problem("health_checks", f"{len(checks)} checks", f"at most {MOST_HEALTH_CHECKS} are possible")
+        return
     for position, check in enumerate(checks):
         at = f"health_checks[{position}]."
         yield from _one_of(at + "protocol", check.protocol, ("HTTP", "TCP"))
+        if check.kind:
+            yield from _one_of(at + "kind", check.kind, (READINESS, LIVENESS))
         if not check.port:
             yield Problem(at + "port", check.port, 'it must name a port, like "PORT_HTTP"')
         yield from _within(at + "initial_delay", check.initial_delay, "0s", "30s")
@@ -151,6 +167,14 @@ def _health_checks(checks: list[HealthCheck]) -> Iterator[Problem]:
 def _artifact_url(url: str) -> Iterator[Problem]:
     if url and (not url.startswith(_URL_SCHEMES) or _unprintable(url) or " " in url):
         yield Problem("artifact_url", url, "it must be empty or begin with http://, https:// or file://")
+
+
+def _artifact_sha256(config: ContainerConfig) -> Iterator[Problem]:
+    checksum = config.artifact_sha256
+    if checksum and not _SHA256.fullmatch(checksum):
+        yield Problem("artifact_sha256", checksum, "it must be 64 hexadecimal digits, 0-9 and a-f")
+    elif checksum and not config.artifact_url:
+        yield Problem("artifact_sha256", checksum, "it needs an artifact_url")
 
 
 def _ports(ports: dict[str, int]) -> Iterator[Problem]:

@@ -194,7 +194,11 @@ OPERATIONS = (
         method="get",
         path="/api/v1/tasks/{task}/log",
         text="A task's output: a JSON array of lines; followed, events whose data are such arrays.",
-        query=(("history", "How many lines back, 10 without."), ("follow", "true: and those to come.")),
+        query=(
+            ("history", "How many lines back, 10 without."),
+            ("follow", "true: and those to come."),
+            ("agent", "Of this agent, where the task was before."),
+        ),
         errors=(400, 404, 502, 503, 504),
     ),
     Operation(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from scheduling.container import ExitStatus, HostResources
+from scheduling.container import ExitStatus, HostResources, TaskHealth
 
 TaskStatus = Literal[
     "waiting",
@@ -136,7 +136,10 @@ class CopyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. `stale`: its agent is not connected, so this is the last that is known."""
+    """One task. `stale`: its agent is not connected, so this is the last that is known.
+
+    `health`: what its health checks say while it runs; null for a task without any.
+    """
 
     id: str
     job: str
@@ -152,6 +155,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool
     foreign: bool
     other_copies: list[CopyView]
+    health: TaskHealth | None = None
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):

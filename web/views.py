@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from scheduling.actual import ContainerReport
-from scheduling.container import ExitStatus
+from scheduling.container import RUNNING, ExitStatus
 from scheduling.desired import Copy, Job
 from scheduling.job import JobKey, task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
@@ -95,6 +95,7 @@ def task_view(state: ClusterState, task: str) -> TaskView | None:
         stale=agent is not None and not _connected(state, agent),
         foreign=foreign,
         other_copies=others,
+        health=instance.health if instance and instance.status == RUNNING else None,
     )
 
 

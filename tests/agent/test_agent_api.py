@@ -74,13 +74,17 @@ def test_a_container_is_shown_as_go_would_write_it(agent: Agent) -> None:
     agent.call("DELETE", "/containers/shown-0")
 
 
+def without_ours(resources: bytes) -> bytes:
+    """What an agent of 2014 would have said of its host, without the brace that ends it."""
+    return resources.partition(b',"drivers":')[0]
+
+
 def test_resources_count_what_is_registered(agent: Agent) -> None:
     before = agent.call("GET", "/resources")
     disk = before.json()["storage"]["total"]
-    drivers = go_json(before.json()["drivers"])
-    assert before.body == (
+    assert without_ours(before.body) == (
         b'{"mem":{"total":1000,"reserved":0},"cpus":{"total":2,"reserved":0},"storage":{"total":%d,'
-        b'"reserved":0},"volumes":[],"drivers":%s}\n' % (disk, drivers)
+        b'"reserved":0},"volumes":[]' % disk
     )
     tmp = {"tmp": {"/tmp": 1024, "/scratch": -1}, "volumes": None}
     agent.create("r-0", config(resources={"mem": 64, "cpu": 0.1, "fd": 0}, storage=tmp))
@@ -91,7 +95,7 @@ def test_resources_count_what_is_registered(agent: Agent) -> None:
     assert during["storage"] == {"total": disk, "reserved": 1024}
     for container_id in ("r-0", "r-1"):
         agent.call("DELETE", f"/containers/{container_id}")
-    assert agent.call("GET", "/resources").body == before.body
+    assert without_ours(agent.call("GET", "/resources").body) == without_ours(before.body)
 
 
 def test_the_event_stream_byte_for_byte(agent: Agent) -> None:

@@ -121,6 +121,7 @@ def test_a_delete_meanwhile_is_final_and_the_id_is_free_at_once(agent: Agent, se
         ({"artifact_url": "file:///no/such/file.tar"}, "artifact file:///no/such/file.tar: No such file or"),
         ({"artifact_url": "file:///etc/passwd"}, "not a usable tar archive"),
         ({"artifact_url": "http://127.0.0.1:9/x.tar"}, "download failed"),
+        ({"artifact_url": "file:///etc/passwd", "artifact_sha256": "0" * 64}, "its SHA-256 is "),
         ({"storage": {"tmp": {"/../..": -1}, "volumes": None}}, "is not inside the artifact"),
     ],
 )
@@ -184,7 +185,8 @@ def test_a_fetch_that_was_cancelled_gives_up_its_turn(agent: Agent) -> None:
         body = config("./web", artifact_url=f"http://127.0.0.1:{dribble.server_port}/web.tar")
         try:
             for number in range(4):
-                assert agent.call("PUT", f"/containers/dribble-{number}", body).status == 201
+                one = body | {"artifact_url": f"{body['artifact_url']}?{number}"}
+                assert agent.call("PUT", f"/containers/dribble-{number}", one).status == 201
             for _ in range(4):
                 assert asked.acquire(timeout=10), "all four downloads under way"
             for number in range(4):

@@ -52,6 +52,8 @@ def test_running_is_reached_when_the_last_task_runs() -> None:
 @pytest.mark.parametrize(
     "last",
     [
+        task(1, health={"state": "starting"}),
+        task(1, health={"state": "unhealthy"}),
         task(1, stale=True),
         task(1, intent="stop"),
         task(1, "starting"),

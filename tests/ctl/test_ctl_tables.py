@@ -73,6 +73,16 @@ def test_a_table_fits_80_columns_and_keeps_words_whole(what: RenderableType, has
         assert word in text
 
 
+def test_health_is_a_column_only_if_there_is_any() -> None:
+    ill = made(Task, task(2, health={"state": "unhealthy", "last": "TCP check of port 30002: refused"}))
+    assert "HEALTH" not in drawn(tasks_table(TASKS))
+    text = drawn(tasks_table([*TASKS[:2], *ill]))
+    assert "HEALTH" in text
+    assert "unhealthy" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "refused" in text.replace("\n", "")
+
+
 def test_what_is_not_there_yet_comes_first() -> None:
     lines = [Line(f"t-{n}", "running", settled=n != 7) for n in range(9)]
     assert drawn(progress_table(lines, 4)).splitlines()[1].startswith("t-7")

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from rules_made import agent, job_config, placement, report, status, version_of
+from rules_made import agent, instance, job_config, placement, report, status, version_of
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual
+from scheduling.container import TaskHealth
 from scheduling.dependencies import cycle, dependencies, unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Desired, Job
 from scheduling.job import JobConfig, JobKey, task_id
@@ -64,9 +65,13 @@ DB, WEB = version_of(config("db", scale=2)), version_of(config("web", "db"))
 
 
 def waits(
-    *rows: str, phases: tuple[Phase, ...] = (), link: str = "connected", db: Job | None = DB
+    *rows: str,
+    phases: tuple[Phase, ...] = (),
+    link: str = "connected",
+    db: Job | None = DB,
+    health: tuple[str, ...] = (),
 ) -> list[str]:
-    """What web waits for, with these tasks placed on a, and these phases of the two of db."""
+    """What web waits for, with these tasks placed on a, and these phases (and health) of the two of db."""
     desired, actual = Desired(), Actual()
     desired.apply({(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB})
     if db is not None:
@@ -75,7 +80,11 @@ def waits(
     actual.apply({(ACTUAL_AGENT, "a"): status("a", link)})  # type: ignore[arg-type] # a word of the test
     for index, phase in enumerate(phases):
         task = task_id(DB.prefix, index)
-        actual.apply({(CONTAINER, "a", task): report("a", task, phase)})
+        one = report("a", task, phase)
+        if health:
+            told = msgspec.structs.replace(instance(task), health=TaskHealth(state=health[index]))
+            one = msgspec.structs.replace(one, instance=told)
+        actual.apply({(CONTAINER, "a", task): one})
     return list(unmet(WEB, desired, actual))
 
 
@@ -87,6 +96,13 @@ def test_it_waits_until_all_tasks_run() -> None:
     assert waits() == ["search/prod/db runs 0 of 2 tasks"]
     assert waits(*ROWS, phases=(Phase.RUNNING, Phase.STARTING)) == ["search/prod/db runs 1 of 2 tasks"]
     assert waits(*ROWS, phases=UP) == []
+
+
+def test_where_they_have_health_checks_they_must_be_healthy_too() -> None:
+    half = ["search/prod/db has 1 of 2 tasks healthy"]
+    assert waits(*ROWS, phases=UP, health=("healthy", "starting")) == half
+    assert waits(*ROWS, phases=UP, health=("unhealthy", "healthy")) == half
+    assert waits(*ROWS, phases=UP, health=("healthy", "healthy")) == []
 
 
 def test_what_is_not_known_does_not_run() -> None:

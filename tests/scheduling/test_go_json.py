@@ -359,6 +359,19 @@ def test_the_http_fields_of_a_check_are_left_out_when_empty() -> None:
     )
 
 
+def test_fields_of_our_own_change_a_hash_only_when_they_are_set() -> None:
+    config = JobConfig(job="web", health_checks=[HealthCheck(protocol="TCP", port="P")])
+    assert b"unhealthy_after" not in config.canonical()
+    assert b"kind" not in config.canonical()
+    set_here = msgspec.structs.replace(config, unhealthy_after=5)
+    assert set_here.canonical().endswith(b',"restart":"","unhealthy_after":5}')
+    alive = msgspec.structs.replace(
+        config, health_checks=[HealthCheck(protocol="TCP", port="P", kind="liveness")]
+    )
+    assert b'"interval":"0s","kind":"liveness"}]' in alive.canonical()
+    assert len({config.hash(), set_here.hash(), alive.hash()}) == 3
+
+
 # --- what agents report -----------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from rules_made import agent, instance, job_config, placement, report, status, v
 from config.bounds import MOST_FAILURES, MOST_RESTARTS
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual, ContainerReport
-from scheduling.container import ContainerInstance, ExitStatus, ProcessState
+from scheduling.container import ContainerInstance, ExitStatus, ProcessState, TaskHealth
 from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired
 from scheduling.failures import Failures
 from scheduling.job import task_id
@@ -122,6 +122,22 @@ def test_each_restart_and_each_move_begins_its_time_anew() -> None:
     assert scene.stands(15.0).healthy
     scene.row(("b", "run")).says(report("b", TASK, instance=process(restarts=1)), "b")
     assert not scene.stands(16.0).healthy
+
+
+def checked(state: str) -> ContainerReport:
+    """What is reported of a task with health checks."""
+    told = msgspec.structs.replace(process(), health=TaskHealth(state=state))
+    return report("a", TASK, instance=told)
+
+
+def test_one_with_health_checks_is_healthy_when_these_say_so_too() -> None:
+    scene = Scene().row(("a", "run")).says(checked("starting"))
+    scene.stands(0.0)
+    for state in ("starting", "healthy", "unhealthy", "healthy", "nonsense"):
+        stands = scene.says(checked(state)).stands(100.0)
+        assert (stands.running, stands.down) == (ONE, NONE), "it runs all the same"
+        assert stands.healthy == (ONE if state == "healthy" else NONE), state
+    assert not Scene().row(("a", "run")).says(checked("healthy")).stands(0.0).healthy, "nor before its time"
 
 
 def test_one_that_was_down_in_between_begins_anew() -> None:

@@ -61,6 +61,9 @@ RIGHT = {
     "no limits": job_config(limits=Limits()),
     "an artifact on disk": job_config(artifact_url="file:///a.tar"),
     "an artifact on the web": job_config(artifact_url="https://host/a.tar"),
+    "an artifact with a checksum": job_config(
+        artifact_url="https://host/a.tar", artifact_sha256="0af" + "1" * 61
+    ),
     "a port the agent chooses": job_config(ports={"HTTP": 0, "x_1": 65535}),
     "odd variables": job_config(env={"a b": "", "é": "\n"}),
     "unlimited tmp": job_config(storage=Storage(tmp={"/tmp": -1}, volumes={"/data": "/mnt/x y"})),
@@ -115,6 +118,15 @@ WRONG: list[tuple[JobConfig, str, object, str]] = [
         "[200]",
     ),
     (job_config(artifact_url="ftp://x"), "artifact_url", "ftp://x", "http://, https:// or file://"),
+    (
+        job_config(artifact_url="http://a", artifact_sha256="A" * 64),
+        "artifact_sha256",
+        "A" * 64,
+        "64 hexadecimal",
+    ),
+    (job_config(artifact_url="http://a", artifact_sha256="0"), "artifact_sha256", "0", "64 hexadecimal"),
+    (job_config(artifact_sha256="0" * 64), "artifact_sha256", "0" * 64, "it needs an artifact_url"),
+    (job_config(unhealthy_after=101), "unhealthy_after", 101, "from 1 to 100"),
     (job_config(artifact_url="http://a b"), "artifact_url", "http://a b", "http://, https:// or file://"),
     (job_config(ports={"a-b": 1}), "ports.a-b", 1, "letters, digits or '_'"),
     (job_config(ports={"": 1}), "ports.", 1, "letters, digits or '_'"),

@@ -9,7 +9,7 @@ import pytest
 from web_cases import ENDPOINT, MIN_HASH, client_of, cluster_with, config, running_cluster
 
 from scheduling.actual import AgentStatus, ContainerReport
-from scheduling.container import ContainerInstance, ExitStatus, HostResources, ProcessState
+from scheduling.container import ContainerInstance, ExitStatus, HostResources, ProcessState, TaskHealth
 from scheduling.desired import Copy
 from scheduling.job import ContainerConfig
 from scheduling.jobs import DeleteJob, ScheduleJob
@@ -62,6 +62,7 @@ def test_a_task_without_a_placement_waits() -> None:
         "stale": False,
         "foreign": False,
         "other_copies": [],
+        "health": None,
     }
     assert counts(cluster) == {"wanted": 1, "waiting": 1}
 
@@ -115,6 +116,18 @@ def test_ports_exit_and_restarts_are_those_of_the_container() -> None:
         "signal": 0,
         "oomed": False,
     }
+
+
+@pytest.mark.parametrize(("status", "health"), [("running", True), ("finished", False)])
+def test_health_is_that_of_a_container_that_runs(status: str, health: bool) -> None:
+    cluster = scheduled()
+    cluster.place(TASK, "n1")
+    ill = TaskHealth(state="unhealthy", since=5.0, failures=3, last="no")
+    instance = ContainerInstance(container_id=TASK, status=status, health=ill)
+    assert shown(cluster)["health"] is None
+    cluster.report_container(ContainerReport(agent="n1", task=TASK, phase=Phase.RUNNING, instance=instance))
+    told = {"state": "unhealthy", "since": 5.0, "failures": 3, "last": "no"}
+    assert shown(cluster)["health"] == (told if health else None)
 
 
 def test_a_stale_agent_s_task_is_shown_as_last_known() -> None:
