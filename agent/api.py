@@ -16,6 +16,7 @@ from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
 from agent.places import Places
 from agent.readers import read_along, read_through
 from agent.runtime import Runtime
+from agent.signals import read_signal
 from agent.store import valid_id
 from config.bounds import AGENT_BODY_BYTES as LARGEST_BODY_BYTES
 from config.bounds import AGENT_HISTORY_LINES as MOST_HISTORY_LINES
@@ -44,6 +45,7 @@ def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     app.add_route("/api/v0/containers/{container_id}/start", container, suffix="start")
     app.add_route("/api/v0/containers/{container_id}/stop", container, suffix="stop")
     app.add_route("/api/v0/containers/{container_id}/log", container, suffix="log")
+    app.add_route("/api/v1/containers/{container_id}/signal", container, suffix="signal")
     app.add_route("/api/v0/resources", HostResource(runtime, about), suffix="resources")
     app.add_route("/api/v1/agent", HostResource(runtime, about), suffix="about")
     app.add_error_handler(RefusedError, _answer_refused)
@@ -115,6 +117,12 @@ class ContainerResource:
         """Stop it for good."""
         await self._runtime.stop(container_id)
         _reply_text(response, 202, "stop accepted")
+
+    async def on_post_signal(self, request: _Request, response: _Response, container_id: str) -> None:
+        """Send the signal in the body, `{"signal": "HUP"}`, to its program."""
+        number = read_signal(await _read_body(request))
+        await self._runtime.signal(container_id, number)
+        _reply_text(response, 200, f"sent {number.name.removeprefix('SIG')}")
 
     async def on_get_log(self, request: _Request, response: _Response, container_id: str) -> None:
         """The last `history` lines as an array; with `Accept: text/event-stream` also what follows.

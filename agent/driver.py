@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from signal import Signals
 from typing import Protocol
 
 from agent.store import ProcessMark
@@ -27,6 +28,9 @@ class Process(Protocol):
 
     def terminate(self) -> bool:
         """Ask all processes of the task to end; False if that is too early, and to be tried again soon."""
+
+    def send(self, number: Signals) -> bool:
+        """Send a signal to the task's own program; False if that is too early, or too late."""
 
     def kill(self) -> None:
         """End all processes of the task."""

@@ -176,6 +176,14 @@ class _ShimmedProcess:
             self._signal_all(signal.SIGTERM)
         return bool(begun)
 
+    def send(self, number: signal.Signals) -> bool:
+        # To the program alone, as a user of `kill` means it: it knows what to tell those it has started.
+        if not self._has_begun():
+            return False
+        for child in procfs.children(self.mark.pid):
+            _signal(child, number)
+        return True
+
     def kill(self) -> None:
         self._driver.kill(self._directory.name)
         self._signal_all(signal.SIGKILL)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from signal import Signals
 
 from msgspec.structs import replace
 
@@ -120,6 +121,13 @@ class Runtime:
                 await asyncio.to_thread(self._store.make_durable, container_id)
             except OSError as error:
                 _LOG.warning("the stop of %s may not survive a power cut: %s", container_id, error)
+
+    async def signal(self, container_id: str, number: Signals) -> None:
+        """Send a signal to the program of a container that runs; what follows is up to it, and its policy."""
+        container = self.find(container_id)
+        async with container.lock:
+            if container.process is None or not container.process.send(number):
+                raise RefusedError(Refusal(409, "not running (yet)"))
 
     async def destroy(self, container_id: str) -> None:
         """Remove a container that does not run, with its files."""

@@ -181,6 +181,8 @@ MOST_AGENTS_ASKED = 200
 LOG_SEARCHERS = 4
 # s: the search for it → what was found until then counts
 LOG_SEARCH_SECONDS = 10.0
+# signals: signals to tasks that a worker sends at a time → 503, Retry-After
+MOST_SIGNALS = 8
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is

@@ -82,6 +82,11 @@ class Client:
         """GET a path given by its segments; parameters that are None are left out."""
         return self._attempt("GET", self._url(*path), query=query)
 
+    def post_once(self, *path: str, body: bytes) -> Answer:
+        """POST what must not be done twice: one attempt, whatever becomes of it."""
+        headers = {"Content-Type": "application/json"}
+        return self._attempt("POST", self._url(*path), body=body, headers=headers)
+
     def change(
         self,
         method: str,

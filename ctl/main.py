@@ -23,6 +23,7 @@ from ctl.options import DURATION, FORMATS
 from ctl.outage import agent, brake
 from ctl.plans import plan
 from ctl.session import Output, Session, complain
+from ctl.signals import send_signal
 from ctl.snapshots import snapshot
 from ctl.views import agents, job, jobs, ps, registry, version
 from ctl.watch import events, logs
@@ -87,6 +88,7 @@ COMMANDS = (
     brake,
     events,
     logs,
+    send_signal,
     registry,
     snapshot,
     version,

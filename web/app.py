@@ -13,7 +13,7 @@ import falcon
 import falcon.asgi
 
 from scheduling.placement import Algorithm, least_used
-from web import health, v0, v1_agents, v1_brake, v1_jobs, v1_migrations, v1_snapshot, v1_tasks
+from web import health, task_signals, v0, v1_agents, v1_brake, v1_jobs, v1_migrations, v1_snapshot, v1_tasks
 from web import logs as task_logs
 from web.agent_logs import AgentLogs
 from web.cluster import Cluster
@@ -59,6 +59,7 @@ def create_app(
     v1_brake.add_routes(app, cluster)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
+    task_signals.add_routes(app, cluster, encoded)
     app.add_route("/api/v1/events", Events(state, hub))
     app.add_route("/api/v1/version", health.Version(version()))
     app.add_route("/health/live", health.Live())

@@ -25,6 +25,7 @@ from web.shapes import (
     PlanView,
     ProblemView,
     RestoreReply,
+    SignalReply,
     TaskView,
 )
 
@@ -61,6 +62,7 @@ def _schemas() -> dict[str, Any]:
         BrakeView,
         ChangeReply,
         RestoreReply,
+        SignalReply,
         ProblemView,
     )
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
@@ -70,6 +72,11 @@ def _schemas() -> dict[str, Any]:
     # The config travels as bytes that are encoded already; a single job comes with its tasks.
     schemas["VersionView"]["properties"]["config"] = _reference("JobConfig")
     schemas["PastView"]["properties"]["config"] = _reference("JobConfig")
+    schemas["SignalBody"] = {
+        "type": "object",
+        "required": ["signal"],
+        "properties": {"signal": {"type": "string", "description": "HUP, USR1, TERM…"}},
+    }
     schemas["MigrateBody"] = {
         "type": "object",
         "required": ["old", "new"],

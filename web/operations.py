@@ -202,6 +202,14 @@ OPERATIONS = (
         errors=(400, 404, 502, 503, 504),
     ),
     Operation(
+        method="post",
+        path="/api/v1/tasks/{task}/signal",
+        text='Send a signal to the program of a task that runs, once: `{"signal":"HUP"}`.',
+        reply="SignalReply",
+        body="SignalBody",
+        errors=(400, 404, 409, 413, 502, 503, 504),
+    ),
+    Operation(
         method="get",
         path="/api/v1/agents",
         text="All agents.",

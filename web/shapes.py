@@ -158,6 +158,15 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     health: TaskHealth | None = None
 
 
+class SignalReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What was sent, to whom, and where."""
+
+    message: str
+    task: str
+    agent: str
+    signal: str
+
+
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. All times are seconds since 1970; `since`: when its link last changed.
 

@@ -164,6 +164,22 @@ def test_logs_are_told_harmlessly(scheduler: FakeScheduler) -> None:
     assert json.loads(scheduler.run("logs", f"{HASH}-0", "-o", "json").stdout) == lines
 
 
+def test_the_log_of_where_it_was_can_be_asked_for(scheduler: FakeScheduler) -> None:
+    scheduler.on("GET", f"/api/v1/tasks/{HASH}-0/log", ok(["a"]))
+    assert scheduler.run("logs", f"{HASH}-0", "--agent", "n1").stdout == "a\n"
+    assert scheduler.requests[0].query == {"history": "100", "agent": "n1"}
+
+
+def test_a_signal_is_sent_once_whatever_becomes_of_it(scheduler: FakeScheduler) -> None:
+    path = f"/api/v1/tasks/{HASH}-0/signal"
+    scheduler.on("POST", path, ok({"message": "sent HUP to it"}), problem(504, "the agent did not answer"))
+    done = scheduler.run("signal", f"{HASH}-0", "sighup")
+    assert (done.returncode, done.stdout) == (0, "sent HUP to it\n")
+    assert json.loads(scheduler.requests[0].body) == {"signal": "HUP"}
+    assert scheduler.run("signal", f"{HASH}-0", "HUP").returncode == 3
+    assert len(scheduler.asked("POST", path)) == 2
+
+
 def test_logs_follow_until_the_end(scheduler: FakeScheduler) -> None:
     path = f"/api/v1/tasks/{HASH}-0/log"
     pieces = [b'data: ["one","two"]\n\n', b'data: ["thr', b'ee"]\n\n']
