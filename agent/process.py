@@ -178,11 +178,10 @@ class _ShimmedProcess:
 
     def send(self, number: signal.Signals) -> bool:
         # To the program alone, as a user of `kill` means it: it knows what to tell those it has started.
-        if not self._has_begun():
-            return False
-        for child in procfs.children(self.mark.pid):
-            _signal(child, number)
-        return True
+        begun = self._begun()
+        for pid in begun[:1] if self._driver.wrapper else begun:
+            _signal(pid, number)
+        return bool(begun)
 
     def kill(self) -> None:
         self._driver.kill(self._directory.name)
