@@ -178,9 +178,8 @@ class _ShimmedProcess:
 
     def send(self, number: signal.Signals) -> bool:
         # To the program alone, as a user of `kill` means it: it knows what to tell those it has started.
-        # The first below what is around it; without that there is just one.
-        begun = self._begun()[:1]
-        for pid in begun:
+        begun = self._begun()
+        for pid in begun[:1] if self._driver.wrapper else begun:
             _signal(pid, number)
         return bool(begun)
 

@@ -139,6 +139,16 @@ def test_it_is_asked_to_end_before_it_is_made_to(agent: Agent, script: str, ende
     wait_until(lambda: not leftovers(agent.data / "containers"))
 
 
+def test_a_signal_reaches_its_program_alone(agent: Agent) -> None:
+    script = "sleep 1000 & trap 'echo told' HUP; echo began; while :; do sleep 0.01; done"
+    agent.run("told-0", boxed(script))
+    agent.wait_for_log("told-0", "began")
+    sent = agent.call("POST", "/containers/told-0/signal", {"signal": "HUP"}, base="/api/v1")
+    assert sent.status == 200
+    agent.wait_for_log("told-0", "told")
+    assert agent.instance("told-0")["status"] == "running"
+
+
 def test_it_outlives_the_agent_and_the_next_one_can_stop_it(agent: Agent) -> None:
     agent.run("long-0", boxed("trap 'exit 5' TERM; echo began; while :; do sleep 0.01; done"))
     agent.wait_for_log("long-0", "began")

@@ -91,7 +91,7 @@ class Model(RuleBasedStateMachine):
             assert owner in (None, versions[0])
             assert answer.result == ("unchanged" if self.jobs[versions[0]] == config else "changed")
             self.jobs[versions[0]] = config
-        elif self.under_way(config) and self.jobs[versions[-1]] == config:
+        elif self.goes_to(versions[-1]) and self.jobs[versions[-1]] == config:
             assert answer.result == "unchanged"
         elif len(versions) > 1:
             assert answer.result == "conflict"
@@ -113,6 +113,11 @@ class Model(RuleBasedStateMachine):
             self.leave(old)
             self.jobs[new] = config
             self.stopped.add(new)
+
+    def goes_to(self, prefix: str) -> bool:
+        """Whether a migration is on its way to this version, and not back."""
+        migration = self.desired.migration_of(prefix)
+        return migration is not None and migration.state is State.RUNNING
 
     def under_way(self, config: JobConfig) -> bool:
         return any(prefix in self.ways for prefix in self.versions(config))
