@@ -183,7 +183,10 @@ class Lives:
         unwell, container.unwell = container.unwell, ""
         failed = ended.signaled or ended.exit_status != 0 or unwell != ""
         wanted = container.state is State.RUNNING  # whoever was told to stop has not failed
-        container.last_lines = self._logs[container.id].ending() if failed and wanted else []
+        # One that ends well and is started again may be just as ill.
+        again = wanted and lifecycle.restart_due(container.config.restart, failed=failed)
+        told = again or (failed and wanted)
+        container.last_lines = self._logs[container.id].ending() if told else []
         ooms = container.record.ooms + self._drivers.of(container.config).ooms(container.directory)
         ended_as: dict[str, Any] = {"process": None, "exit": ended, "ooms": ooms}
         limit = container.config.restart_limit

@@ -65,8 +65,11 @@ def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> No
         # Deleting the job would take along a version that came in the meantime. A hash may be that of two
         # versions, while the job is restarted.
         named = [each for each in found.job.versions if each.hash == found.version.hash]
+        asked = found.version.hash
+        if name == found.version.task_prefix != asked:
+            named, asked = [found.version], name  # just this one of the two
         goal = AllGone(found.job.key, tuple(each.task_prefix for each in named), one_version=True)
-        answer = session.client.change("PUT", "api", "v0", "unschedule", found.version.hash)
+        answer = session.client.change("PUT", "api", "v0", "unschedule", asked)
         said = answer.read_as(RpcReply).msg
     elif found is not None or file_key is not None:
         # The scheduler says so itself if it does not know the job of a file.

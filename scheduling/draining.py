@@ -9,6 +9,7 @@ import msgspec
 
 from scheduling.answer import Answer
 from scheduling.desired import AGENT, Agent, Desired, Drain
+from scheduling.jobs import ANY
 from scheduling.replica import Changes
 
 API = "api"
@@ -20,12 +21,14 @@ class AddAgent(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     endpoint: str
     labels: dict[str, str] = {}
+    expected: int | None = None
 
 
 class RemoveAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An operator takes out again what was added so. It leaves once it is empty, or lost."""
 
     name: str
+    expected: int | None = None
 
 
 class DrainAgent(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,17 +40,22 @@ class DrainAgent(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     empty: bool = True
     seconds: float | None = None
+    expected: int | None = None
 
 
 class UndrainAgent(msgspec.Struct, frozen=True, kw_only=True):
     """Let an agent have tasks again; what was moved stays where it is."""
 
     agent: str
+    expected: int | None = None
 
 
 def add_agent(desired: Desired, mutation: AddAgent, version: int) -> tuple[Answer, Changes]:
     """One name, one agent, whoever else names it."""
     old = desired.agents.get(mutation.name)
+    refused = _precondition(old, mutation.name, mutation.expected)
+    if refused is not None:
+        return refused, {}
     other = next(
         (
             agent.name
@@ -96,6 +104,9 @@ def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple
     agent = desired.agents.get(mutation.name)
     if agent is None:
         return _no_agent(mutation.name)
+    refused = _precondition(agent, mutation.name, mutation.expected)
+    if refused is not None:
+        return refused, {}
     others = [source for source in agent.sources if source != API]
     if others:
         text = f"{agent.name} comes from {' and '.join(others)}; take it out there"
@@ -116,6 +127,9 @@ def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
+    refused = _precondition(agent, mutation.agent, mutation.expected)
+    if refused is not None:
+        return refused, {}
     drain = None
     if mutation.empty:
         at = now + mutation.seconds if mutation.seconds is not None else None
@@ -143,11 +157,25 @@ def undrain_agent(desired: Desired, mutation: UndrainAgent, version: int) -> tup
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
+    refused = _precondition(agent, mutation.agent, mutation.expected)
+    if refused is not None:
+        return refused, {}
     if not agent.drained and agent.drain is None:
         return Answer(result="unchanged", message=f"{agent.name} takes tasks already"), {}
     return Answer(result="changed", message=f"{agent.name} takes tasks again"), {
         (AGENT, agent.name): msgspec.structs.replace(agent, drained=False, drain=None, version=version)
     }
+
+
+def _precondition(agent: Agent | None, name: str, expected: int | None) -> Answer | None:
+    """The refusal where the agent is not at the version that the request has seen; 0: there must be none."""
+    at = agent.version if agent is not None else 0
+    if expected is None or expected == at or (expected == ANY and at):
+        return None
+    text = f"{name} is at version {at}, not {expected}" if at else f"there is no agent {name}, and was to be"
+    if expected == 0:
+        text = f"{name} is there already, at version {at}"
+    return Answer(result="precondition failed", message=text)
 
 
 def _no_agent(name: str) -> tuple[Answer, Changes]:

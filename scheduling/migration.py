@@ -156,6 +156,8 @@ def _trouble(migration: Migration, new: Standing, now: float, progress_at: float
     for index in sorted(new.failed):
         return new.failed[index]
     waits = migration.awaits_promotion and _all(migration.limits.canary) <= new.healthy
+    # All of the new version is good: it is not given up because an old task is slow to go.
+    waits = waits or _all(migration.new_scale) <= new.healthy
     if not waits and now - progress_at > migration.limits.deadline_seconds:
         why = f": {new.obstacle}" if new.obstacle else ""
         return f"nothing went forward for {migration.limits.deadline_seconds:g} s{why}"

@@ -37,8 +37,13 @@ class Migrator:
         failures: Failures,
         now: float,
         waiting: Mapping[str, Waiting] = {},
+        *,
+        outage: bool = False,
     ) -> list[StepMigration]:
-        """The steps that are due. `waiting`: by version, why tasks of it have no place."""
+        """The steps that are due. `waiting`: by version, why tasks of it have no place.
+
+        `outage`: the brake holds; nothing can go forward then, and no version is to blame.
+        """
         under_way = [desired.migrations[name] for name in sorted(set(desired.migrating.values()))]
         self._forget_all_but(under_way, desired)
         steps = []
@@ -60,6 +65,8 @@ class Migrator:
             why = waiting.get(migration.new)
             hindered = why.reason if why else obstacle(migration.new, ill, desired, actual, failures)
             new = msgspec.structs.replace(new, failed=failed, obstacle=hindered)
+            if outage:
+                self._progress.pop(migration.id, None)
             stepped = advance(migration, old, new, now, self._progress_at(migration, old, new, now))
             if stepped is not None:
                 steps.append(StepMigration(migration=stepped, expected=migration.generation))

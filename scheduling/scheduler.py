@@ -150,11 +150,13 @@ class Scheduler:
         changed: dict[str, Waiting | None] = {}
         for prefix in sorted(touched_prefixes | set(self._unplaced)):
             self._place(prefix, writes, changed, now)
-        writes += self._migrator.steps(self.desired, self.actual, self._failures, now, self._waiting)
+        brake = self._lost.brake(self.desired, self.actual, now)
+        writes += self._migrator.steps(
+            self.desired, self.actual, self._failures, now, self._waiting, outage=brake is not None
+        )
         writes += [MarkLost(agent=name, since=None) for name in back]
         writes += self._lost.lost(self.desired, self.actual, now)
         writes += ended_release(self.desired, self.actual)
-        brake = self._lost.brake(self.desired, self.actual, now)
         return Decisions(writes=tuple(writes), waiting=changed, brake=brake)
 
     def refused(self, writes: Iterable[Write]) -> None:

@@ -11,7 +11,7 @@ from config.bounds import MOST_FAILURES, MOST_RESTARTS
 from scheduling.actual import Actual, ContainerReport
 from scheduling.container import FAILED, FINISHED, ProcessState
 from scheduling.desired import Desired, Placement
-from scheduling.failures import Failures, how_it_ended
+from scheduling.failures import Failures, given_up, how_it_ended
 from scheduling.job import task_id, task_index
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
@@ -85,6 +85,9 @@ def standing(
             down.add(index)
         elif not is_connected(actual, agent):
             continue  # who knows
+        elif row is not None and ended_well(report, row):
+            down.add(index)
+            healthy.add(index)  # it was meant to end, and is done
         elif (
             report is None
             or report.phase is not Phase.RUNNING
@@ -105,6 +108,14 @@ def standing(
         down=frozenset(down),
         healthy=frozenset(healthy),
     )
+
+
+def ended_well(report: ContainerReport | None, row: Placement) -> bool:
+    """Whether a task has ended as it was meant to: by itself, with status 0, and for good."""
+    if report is None or report.phase is not Phase.ENDED or report.instance is None or given_up(report, row):
+        return False
+    ended = report.instance.process_state.container_exit_status
+    return report.instance.status == FINISHED and not ended.signaled and not ended.exit_status
 
 
 def failing(
@@ -130,6 +141,16 @@ def failing(
         report = _report(row, actual) if row is not None else None
         if failure is not None and failure.count >= MOST_FAILURES and failure.at >= since:
             found[index] = f"{task} failed {failure.count} times, last on {failure.agent}: {failure.reason}"
+        elif (
+            report is not None
+            and report.phase is Phase.ENDED
+            and report.instance is not None
+            and row is not None
+            and not ended_well(report, row)
+            and report.instance.config.restart == "no"
+        ):
+            # Nobody starts it again: it was its one try.
+            found[index] = f"{task} ended on {report.agent}: {how_it_ended(report.instance)}"
         elif report is not None and report.instance is not None and report.goal == "run":
             process = report.instance.process_state
             restarts = health.restarts_since(

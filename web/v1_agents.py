@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import falcon.asgi
+import msgspec
 
-from scheduling.draining import DrainAgent, RemoveAgent, UndrainAgent
+from scheduling.draining import AddAgent, DrainAgent, RemoveAgent, UndrainAgent
 from scheduling.lost import is_connected
 from scheduling.presence import DeclareLost
 from web import limits
@@ -17,7 +18,7 @@ from web.encoded import JSON, Encoded
 from web.pages import Page, send_page
 from web.problems import HttpProblem
 from web.replies import send_answer
-from web.requests_in import request_id, settle
+from web.requests_in import expected_version, request_id, settle
 
 
 class Agents:
@@ -56,12 +57,12 @@ class OneAgent:
         """201, 200 when it is there already; `{"endpoint": "HOST:PORT", "labels": {…}}`."""
         key = request_id(req, resp)
         mutation = read_agent(parse_object(await read_body(req), strict=True), name)
-        send_answer(resp, await self._cluster.submit(mutation, key))
+        await _submit(self._cluster, req, resp, mutation, key)
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         """202, it leaves once it is empty; 409 when something else names it."""
         key = request_id(req, resp)
-        send_answer(resp, await self._cluster.submit(RemoveAgent(name=name), key), 202)
+        await _submit(self._cluster, req, resp, RemoveAgent(name=name), key, 202)
 
 
 class Closing:
@@ -76,12 +77,12 @@ class Closing:
         key = request_id(req, resp)
         seconds = await read_deadline(req) if self._empty else None
         mutation = DrainAgent(agent=name, empty=self._empty, seconds=seconds)
-        send_answer(resp, await self._cluster.submit(mutation, key))
+        await _submit(self._cluster, req, resp, mutation, key)
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         """200, it takes tasks again."""
         key = request_id(req, resp)
-        send_answer(resp, await self._cluster.submit(UndrainAgent(agent=name), key))
+        await _submit(self._cluster, req, resp, UndrainAgent(agent=name), key)
 
 
 class Lost:
@@ -100,6 +101,25 @@ class Lost:
         if state.connected and is_connected(state.actual, name):
             raise HttpProblem(409, f"{name} is connected; only an agent that is away can be declared lost")
         send_answer(resp, await self._cluster.submit(DeclareLost(agent=name), key))
+
+
+async def _submit(
+    cluster: Cluster,
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    mutation: AddAgent | RemoveAgent | DrainAgent | UndrainAgent,
+    key: str,
+    status: int | None = None,
+) -> None:
+    """Submit a change of an agent under the version that If-Match demands, and reply with its new one."""
+    name = mutation.agent if isinstance(mutation, DrainAgent | UndrainAgent) else mutation.name
+    known = cluster.state.desired.agents.get(name)
+    expected = expected_version(req, known.version if known is not None else 0)
+    answer = await cluster.submit(msgspec.structs.replace(mutation, expected=expected), key)
+    send_answer(resp, answer, status)
+    known = cluster.state.desired.agents.get(name)
+    if known is not None:
+        resp.set_header("ETag", f'"{known.version}"')
 
 
 def _missing(name: str) -> HttpProblem:

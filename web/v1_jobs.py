@@ -98,8 +98,8 @@ class OneJob:
     def _reply(self, resp: falcon.asgi.Response, answer: Answer, key: JobKey, status: int) -> None:
         # A PUT that changed nothing leaves the job at its own version, which If-Match goes by.
         version = self._version(key) if answer.result == "unchanged" else answer.version
-        resp.set_header("ETag", f'"{version}"')
         send_answer(resp, answer, status)
+        resp.set_header("ETag", f'"{version}"')
 
     def _version(self, key: JobKey) -> int:
         return job_version(self._cluster.state.desired, key)

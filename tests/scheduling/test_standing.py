@@ -227,3 +227,27 @@ def test_restarts_before_a_resume_do_not_count_again() -> None:
     assert after(MOST_RESTARTS) == {}
     assert after(2 * MOST_RESTARTS - 1) == {}
     assert 0 in after(2 * MOST_RESTARTS)
+
+
+def test_one_that_has_ended_as_it_was_meant_to_is_down_and_good() -> None:
+    done = msgspec.structs.replace(
+        process(up=False, container_exit_status=ExitStatus(exited=True)), status="finished"
+    )
+    done = msgspec.structs.replace(done, config=msgspec.structs.replace(done.config, restart="no"))
+    scene = Scene().row(("a", "run")).says(report("a", TASK, Phase.ENDED, goal="run", instance=done))
+    stands = scene.stands()
+    assert (stands.down, stands.healthy, stands.running) == (ONE, ONE, NONE)
+    assert why(scene, Failures()) == {}
+
+
+def test_one_that_failed_in_its_only_try_is_failing_at_once_with_the_end_of_its_log() -> None:
+    ended = ExitStatus(exited=True, exit_status=5)
+    failed_once = msgspec.structs.replace(
+        process(up=False, container_exit_status=ended), status="finished", last_lines=["no such table"]
+    )
+    config = msgspec.structs.replace(failed_once.config, restart="no")
+    failed_once = msgspec.structs.replace(failed_once, config=config)
+    scene = Scene().row(("a", "run")).says(report("a", TASK, Phase.ENDED, goal="run", instance=failed_once))
+    assert why(scene, Failures()) == {
+        0: f"{TASK} ended on a: it ended with status 5; its last lines: no such table"
+    }

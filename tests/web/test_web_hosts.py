@@ -102,3 +102,22 @@ def test_an_agent_that_nobody_knows_is_not_found() -> None:
     client = client_of(InMemoryCluster())
     for method, path in (("POST", "drain"), ("DELETE", "drain"), ("POST", "cordon")):
         assert client.simulate_request(method, f"{NEW}/{path}").status_code == 404
+
+
+def test_of_two_operators_one_wins() -> None:
+    client = client_of(cluster_with("n1"))
+    version = client.simulate_post("/api/v1/agents/n1/cordon").headers["etag"]
+    seen = {"If-Match": version}
+    assert client.simulate_delete("/api/v1/agents/n1/cordon", headers=seen).status_code == 200
+    late = client.simulate_post("/api/v1/agents/n1/drain", headers=seen)
+    assert (late.status_code, "n1 is at version" in late.json["detail"]) == (412, True)
+    nobody = client.simulate_put(NEW, body=body(endpoint="h9.test:3333"), headers={"If-Match": "*"})
+    assert nobody.status_code == 412
+
+
+@pytest.mark.parametrize("labels", [{"": "x"}, {"a b": "x"}, {"a": "x" * 257}, {"a": "\x00"}, 0])
+def test_labels_are_looked_at(labels: Any) -> None:
+    cluster = InMemoryCluster()
+    reply = client_of(cluster).simulate_put(NEW, body=body(endpoint="h9.test:3333", labels=labels))
+    assert (reply.status_code, reply.json["errors"][0]["field"][:6]) == (400, "labels")
+    assert not cluster.state.desired.agents

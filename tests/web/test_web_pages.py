@@ -192,7 +192,7 @@ def test_a_change_that_can_be_conditional_or_repeated_says_so() -> None:
         if operation.method == "get" or not operation.path.startswith("/api/v1"):
             continue
         assert ("If-Match" in named) == (412 in operation.errors), operation
-        assert ("Idempotency-Key" in named) == (not operation.path.endswith("/plan")), operation
+        assert ("Idempotency-Key" in named) == (not operation.path.endswith(("/plan", "/signal"))), operation
 
 
 def test_big_replies_are_compressed_for_those_who_take_it() -> None:
