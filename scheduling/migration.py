@@ -206,9 +206,7 @@ def _backward(migration: Migration, old: Standing, new: Standing, now: float) ->
         return moved(migration, Input.FINISH, progress_at=now)
     wanted = set(migration.old_wanted)
     budget = (
-        migration.limits.ceiling
-        - _occupied(old, migration.old_wanted)
-        - _occupied(new, migration.new_wanted)
+        migration.limits.ceiling - _occupied(old, migration.old_wanted) - _occupied(new, migration.new_wanted)
     )
     wanted |= _first(everything - wanted, budget)
     kept = set(migration.new_wanted)

@@ -111,9 +111,7 @@ def compare(now: Contents, saved: Contents) -> Difference:
     there = {job.prefix: job for job in now.jobs}
     wanted = {job.prefix: job for job in saved.jobs}
     both = [(job, wanted[prefix]) for prefix, job in there.items() if prefix in wanted]
-    changed = tuple(
-        (old, new) for old, new in both if (old.config, old.stopped) != (new.config, new.stopped)
-    )
+    changed = tuple((old, new) for old, new in both if (old.config, old.stopped) != (new.config, new.stopped))
     known = {agent.name for agent in now.agents} | {agent.endpoint for agent in now.agents}
     missing = [agent for agent in saved.agents if known.isdisjoint((agent.name, agent.endpoint))]
     own = [
