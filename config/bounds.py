@@ -72,6 +72,8 @@ EARLY_MESSAGES = 1000
 REQUESTS_KEPT = 100_000
 # writes: writes of the scheduler in one commit → the rest follows in the next round
 WRITES_A_BATCH = 5000
+# s: wait for an agent's echo of a command, however slow echoes are → the command is sent again
+LONGEST_ECHO_SECONDS = 60.0
 # bytes: read of one connection to an agent in one go → the rest waits, the agent too
 AGENT_READ_BYTES = 256 * 1024
 # bytes: the head of an agent's reply → it counts as unanswered

@@ -39,7 +39,7 @@ class Facts:
         self.configs: dict[str, JobConfig] = {}
         # Every (task, agent) that ever had a placement.
         self.placed: set[tuple[str, str]] = set()
-        # By (task, agent): who was lost, as far as the transformer knew, when it commanded the task there.
+        # By (task, agent): who was lost, as far as the transformer knew, when it commanded it to run there.
         self.lost_then: dict[tuple[str, str], set[str]] = {}
         # The registry's version at which an agent was last lost and wanted by nobody.
         self.given_up: dict[str, int] = {}

@@ -156,7 +156,9 @@ class Watch:
                 if name not in agents or agents[name].lost_since is not None
             }
             for agent, commands in message.batch.commands.items():
-                self.facts.lost_then.update({(each.task, agent): lost for each in commands})
+                # A start may still be on its way when a stop is commanded.
+                runs = (each for each in commands if each.goal == "run")
+                self.facts.lost_then.update({(each.task, agent): lost for each in runs})
         if not isinstance(message, Broadcast) or sender is None:
             return
         out = (sender.serial, target)
