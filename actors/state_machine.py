@@ -26,8 +26,8 @@ from scheduling.replica import Changes
 RESYNC_SECONDS = 2.0
 # While requests are under way: how long we wait for what comes next before our flock is told and heard again,
 # and how long we go on like that. A turn of Thespian's loop, or a message, costs as much as several requests.
-NEXT_SECONDS = 0.005
-ROUND_SECONDS = 0.05
+NEXT_SECONDS = 0.03
+ROUND_SECONDS = 0.1
 
 
 class StateMachine(HarpoonActor):

@@ -25,6 +25,9 @@ from scheduling.replica import Key
 ECHO_SECONDS = 5.0
 ECHO_SECONDS_A_COMMAND = 0.003
 ECHO_TIMES_THE_SLOWEST = 3.0
+# Proofs of absence are forgotten once no more have come for so long, or the first has been kept for so long.
+QUIET_SECONDS = 1.0
+LONGEST_KEPT_SECONDS = 10.0
 # Each echo that is quicker takes so much of the slowest one's weight.
 _FADES = 0.05
 
@@ -40,6 +43,10 @@ class Transformer:
         self._sent: dict[str, dict[str, tuple[Command, float]]] = {}
         # How long the slowest of the recent echoes took.
         self._slowest_seconds = 0.0
+        # Proofs of absence that need not be kept: nobody waits for that, so it is commanded when it is quiet.
+        self._to_forget: set[str] = set()
+        self._first_to_forget_at = self._last_to_forget_at = 0.0
+        self._forgetting = False
 
     @property
     def has_work(self) -> bool:
@@ -80,6 +87,15 @@ class Transformer:
                 del by_agent[agent]
             if late:
                 self._dirty.add(task)
+        quiet = now - self._last_to_forget_at >= QUIET_SECONDS
+        if quiet or now - self._first_to_forget_at >= LONGEST_KEPT_SECONDS:
+            self.forget()
+
+    def forget(self) -> None:
+        """Have the proofs that need not be kept forgotten with the next commands."""
+        if self._to_forget:
+            self._dirty.update(self._to_forget)
+            self._to_forget, self._forgetting = set(), True
 
     def decide(self, now: float) -> Batch:
         """The commands that are due."""
@@ -87,9 +103,12 @@ class Transformer:
         configs: dict[str, bytes] = {}
         for task in sorted(self._dirty):
             due = self._due(task)
+            if not self._forgetting and any(command.goal == "forget" for command in due.values()):
+                due = {agent: command for agent, command in due.items() if command.goal != "forget"}
+                self._forget_later(task, now)
             sent = self._sent.pop(task, {})
             for agent in sent.keys() - due.keys():
-                if self._listens(agent):
+                if self._listens(agent) and sent[agent][0].goal != "forget":
                     self._echoed(now - sent[agent][1])
             if not due:
                 continue
@@ -103,7 +122,7 @@ class Transformer:
                         go_json(self.desired.jobs[command.prefix].config.container()) + b"\n"
                     )
             self._sent[task] = {agent: sent[agent] for agent in due}
-        self._dirty = set()
+        self._dirty, self._forgetting = set(), False
         return Batch(commands={agent: tuple(batch) for agent, batch in commands.items()}, configs=configs)
 
     def _due(self, task: str) -> dict[str, Command]:
@@ -134,6 +153,12 @@ class Transformer:
         if prefix not in self.desired.jobs or self._may_run_elsewhere(copy, placement):
             return None
         return Command(task=task, generation=generation, goal="run", prefix=prefix)
+
+    def _forget_later(self, task: str, now: float) -> None:
+        if not self._to_forget:
+            self._first_to_forget_at = now
+        self._last_to_forget_at = now
+        self._to_forget.add(task)
 
     def _patience_seconds(self) -> float:
         """How long an echo may take now."""

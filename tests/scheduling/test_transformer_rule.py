@@ -119,3 +119,25 @@ def test_a_lost_agent_that_is_connected_again_is_asked_for_nothing_before_it_cou
     assert set(transformer.decide(10.0).commands) == {"b"}
     transformer.desired_changed({(AGENT, "a"): agent("a")})
     assert [each.goal for each in transformer.decide(20.0).commands["a"]] == ["stop"]
+
+
+def test_proofs_of_absence_are_forgotten_when_it_is_quiet_or_after_ten_seconds() -> None:
+    transformer = Transformer()
+    transformer.desired_changed({(AGENT, "a"): agent("a")})
+    transformer.actual_changed({(ACTUAL_AGENT, "a"): status("a")})
+
+    def gone(index: int, now: float) -> None:
+        name = task_id(WEB.prefix, index)
+        absent = report("a", name, Phase.ABSENT, goal="stop", generation=3)
+        transformer.actual_changed({(CONTAINER, "a", name): absent})
+        assert not transformer.decide(now).commands, "nobody waits for that"
+
+    gone(0, 1.0)
+    assert commanded(transformer, 1.9) == set()
+    gone(1, 1.9)
+    assert commanded(transformer, 2.8) == set()
+    assert commanded(transformer, 2.9) == {task_id(WEB.prefix, index) for index in range(2)}
+    for step in range(20):
+        gone(2 + step, 10.0 + step / 2)
+    assert len(commanded(transformer, 19.9)) == 0
+    assert len(commanded(transformer, 20.0)) == 20, "as long as there is no quiet they are kept ten seconds"
