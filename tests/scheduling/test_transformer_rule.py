@@ -136,7 +136,9 @@ def test_proofs_of_absence_are_forgotten_when_it_is_quiet_or_after_ten_seconds()
     assert commanded(transformer, 1.9) == set()
     gone(1, 1.9)
     assert commanded(transformer, 2.8) == set()
-    assert commanded(transformer, 2.9) == {task_id(WEB.prefix, index) for index in range(2)}
+    names = {task_id(WEB.prefix, index) for index in range(2)}
+    assert commanded(transformer, 3.0) == names
+    transformer.actual_changed({(CONTAINER, "a", name): None for name in names})
     for step in range(20):
         gone(2 + step, 10.0 + step / 2)
     assert len(commanded(transformer, 19.9)) == 0
