@@ -35,7 +35,7 @@ from actors.messages import (
 )
 from config.bounds import EARLY_MESSAGES
 from config.settings import Settings
-from scheduling.actual import ActualReplica
+from scheduling.packing import ActualReader
 from scheduling.replica import Changes, Publisher, Replica
 
 HEARTBEAT_SECONDS = 2.0
@@ -56,7 +56,7 @@ class Followed:
     """One topic that an actor follows."""
 
     def __init__(self, topic: Topic) -> None:
-        self.replica: Replica = ActualReplica() if topic == "actual" else Replica()
+        self.replica: Replica = ActualReader() if topic == "actual" else Replica()
         self.broadcaster: Any = None
         self.heard_at = 0.0
 

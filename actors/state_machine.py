@@ -20,6 +20,7 @@ from scheduling.actual import AGENT, METRICS, AgentStatus
 from scheduling.container import HostResources, totals
 from scheduling.executor import Executor
 from scheduling.lease import ASK_AGAIN_SECONDS, Lease
+from scheduling.packing import packed
 from scheduling.replica import Changes
 
 # How often at most the agent's full state is asked for because it contradicted its stream.
@@ -150,7 +151,7 @@ class StateMachine(HarpoonActor):
         if self.publisher.state.get((AGENT, self.status.name)) != self.status:
             changes[AGENT, self.status.name] = self.status
         if changes:
-            self.publisher.publish(changes)
+            self.publisher.publish(packed(changes))
         if next_at is not None:
             self.wake_within(max(next_at - now, 0.01))
         due_within = self.mailbox.due_within()
