@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from config.bounds import LONGEST_ECHO_SECONDS
+from config.bounds import LONGEST_ECHO_SECONDS, LONGEST_KEPT_SECONDS
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual
 from scheduling.canonical import go_json
@@ -25,9 +25,8 @@ from scheduling.replica import Key
 ECHO_SECONDS = 5.0
 ECHO_SECONDS_A_COMMAND = 0.003
 ECHO_TIMES_THE_SLOWEST = 3.0
-# Proofs of absence are forgotten once no more have come for so long, or the first has been kept for so long.
+# Proofs of absence are forgotten once no more have come for so long.
 QUIET_SECONDS = 1.0
-LONGEST_KEPT_SECONDS = 10.0
 # Each echo that is quicker takes so much of the slowest one's weight.
 _FADES = 0.05
 
