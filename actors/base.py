@@ -35,7 +35,7 @@ from actors.messages import (
 )
 from config.bounds import EARLY_MESSAGES
 from config.settings import Settings
-from scheduling.actual import ActualReplica
+from scheduling.packing import ActualReader
 from scheduling.replica import Changes, Publisher, Replica
 
 HEARTBEAT_SECONDS = 2.0
@@ -56,7 +56,7 @@ class Followed:
     """One topic that an actor follows."""
 
     def __init__(self, topic: Topic, kinds: frozenset[str] | None) -> None:
-        self.replica: Replica = ActualReplica(kinds) if topic == "actual" else Replica(kinds)
+        self.replica: Replica = ActualReader(kinds) if topic == "actual" else Replica(kinds)
         self.broadcaster: Any = None
         self.heard_at = 0.0
 

@@ -18,6 +18,9 @@ from scheduling.commands import Batch
 from scheduling.lease import ASK_AGAIN_SECONDS, Lease, Succession
 from scheduling.replica import Changes
 
+# How long further commands for a state machine are kept back until it has said what became of the last ones:
+# it takes what comes meanwhile in one message.
+BUSY_SECONDS = 0.25
 # Held for a state machine that has asked for a lease and nothing else.
 NO_COMMANDS = Batch(commands={}, configs={})
 
@@ -41,8 +44,10 @@ class Flock(HarpoonActor):
         self.shepherd: Any = None
         self.lease = Lease()
         self.turns = Succession()
-        # By agent: commands that wait for a lease.
+        # By agent: commands that wait for a lease, or for the state machine.
         self.held: dict[str, Batch] = {}
+        # By agent: until when its state machine is taken to be busy with commands.
+        self._busy_until: dict[str, float] = {}
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
@@ -72,7 +77,10 @@ class Flock(HarpoonActor):
         now = boot_seconds()
         if any(key[0] == CONTAINER for key in message.update.changes):
             self._renew(now)
+            self._busy_until.pop(agent, None)
         self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
+        if agent in self.held:
+            self._pass_on()
 
     def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
         """From the shepherd: pass on to each state machine its part, once we have a lease."""
@@ -88,6 +96,7 @@ class Flock(HarpoonActor):
         agent = self.machines.name_of(sender)
         if agent is not None:
             self.held.setdefault(agent, NO_COMMANDS)
+            self._busy_until.pop(agent, None)
             self._pass_on()
 
     def receiveMsg_LeaseGrant(self, message: LeaseGrant, sender: Any) -> None:
@@ -102,13 +111,15 @@ class Flock(HarpoonActor):
         if self.held:
             self._renew(now)
         for agent in list(self.held):
-            until = self._lease_for(agent, now)
+            until = self._lease_for(agent, now) if now >= self._busy_until.get(agent, 0.0) else 0.0
             if until:
                 batch, machine = self.held.pop(agent), self.machines.address_of(agent)
                 if machine is not None:
+                    self._busy_until[agent] = now + BUSY_SECONDS
                     self.send(machine, Commands(batch=batch, lease_until=until))
         if self.held:
-            self.wake_within(ASK_AGAIN_SECONDS)
+            without_lease = self.held.keys() - self._busy_until.keys()
+            self.wake_within(ASK_AGAIN_SECONDS if without_lease else BUSY_SECONDS)
 
     def _renew(self, now: float) -> None:
         if self.lease.asks(now):
@@ -161,6 +172,7 @@ class Flock(HarpoonActor):
         to end may be stopped, or slow, and have a lease still."""
         self.turns.ended(agent, proven=proven)
         self.held.pop(agent, None)
+        self._busy_until.pop(agent, None)
 
     def _publish_nursery(self) -> None:
         # By the epoch: a flock has no name of its own, and its successor begins anew.

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import msgspec
 from thespian.actors import ThespianWatch, WatchMessage
 
-from actors.agent_link import Broken, EventStream, Mailbox, Probed, Replied, RequestSenders, Saw
+from actors.agent_link import Broken, Happening, Mailbox, Probed, Replied, Saw
+from actors.agent_requests import RequestSenders
+from actors.agent_stream import EventStream
 from actors.base import HarpoonActor
 from actors.hosts import boot_seconds
 from actors.log import make_logger
@@ -18,10 +20,15 @@ from scheduling.actual import AGENT, METRICS, AgentStatus
 from scheduling.container import HostResources, totals
 from scheduling.executor import Executor
 from scheduling.lease import ASK_AGAIN_SECONDS, Lease
+from scheduling.packing import packed
 from scheduling.replica import Changes
 
 # How often at most the agent's full state is asked for because it contradicted its stream.
 RESYNC_SECONDS = 2.0
+# While requests are under way: how long we wait for what comes next before our flock is told and heard again,
+# and how long we go on like that. A turn of Thespian's loop, or a message, costs as much as several requests.
+NEXT_SECONDS = 0.03
+ROUND_SECONDS = 0.1
 
 
 class StateMachine(HarpoonActor):
@@ -86,10 +93,12 @@ class StateMachine(HarpoonActor):
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
         """The stream or a reply has something."""
-        if self.mailbox is None:
-            return
+        if self.mailbox is not None:
+            self._take_in(self.mailbox.drain())
+
+    def _take_in(self, happenings: list[Happening]) -> None:
         now = time.time()
-        for happening in self.mailbox.drain():
+        for happening in happenings:
             if isinstance(happening, Saw):
                 self._saw(happening, now)
             elif isinstance(happening, Broken):
@@ -103,6 +112,7 @@ class StateMachine(HarpoonActor):
         """An idle stream is legitimately silent, and a pulled cable resets nothing: ask now and then."""
         if self.mailbox is None or self.settings is None:
             return
+        self._take_in(self.mailbox.drain())
         silent_seconds = time.monotonic() - self.stream.heard_at
         if (
             self.status.link == "connected"
@@ -124,14 +134,21 @@ class StateMachine(HarpoonActor):
             self.stream.reconnect()
 
     def settle(self) -> None:
-        """Send the requests that are due, and publish what changed."""
+        """Send the requests that are due, take in what comes of them at once, and publish what changed."""
         if self.mailbox is None:
             return
         now = time.time()
-        next_at = self.executor.tick(now)
-        if self.status.link == "connected":
-            self._send_requests(now)
-            self._resync_if_contradicted(now)
+        next_at = self._act(now)
+        give_up_at = time.monotonic() + ROUND_SECONDS
+        # After the last reply the event that proves it should come.
+        expecting = self.executor.in_flight > 0
+        while expecting and time.monotonic() < give_up_at:
+            happenings = self.mailbox.drain(NEXT_SECONDS)
+            self._take_in(happenings)
+            now = time.time()
+            next_at = self._act(now)
+            answered = any(isinstance(happening, Replied) for happening in happenings)
+            expecting = answered or (self.executor.in_flight > 0 and bool(happenings))
         changes = self.executor.reports()
         self._sample_metrics(changes, now)
         if changes:
@@ -140,9 +157,20 @@ class StateMachine(HarpoonActor):
         if self.publisher.state.get((AGENT, self.status.name)) != self.status:
             changes[AGENT, self.status.name] = self.status
         if changes:
-            self.publisher.publish(changes)
+            self.publisher.publish(packed(changes))
         if next_at is not None:
             self.wake_within(max(next_at - now, 0.01))
+        due_within = self.mailbox.due_within()
+        if due_within is not None:
+            self.wake_within(due_within)
+
+    def _act(self, now: float) -> float | None:
+        """Send the requests that are due; returns when to look again, None for not by itself."""
+        next_at = self.executor.tick(now)
+        if self.status.link == "connected":
+            self._send_requests(now)
+            self._resync_if_contradicted(now)
+        return next_at
 
     def _send_requests(self, now: float) -> None:
         """Send what is due while we may; else ask our flock, and send it once it has answered."""

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from actors import waiting_sockets
 from actors.lifeline import tie_to_launcher, tie_to_parent
 from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
 
@@ -110,6 +111,7 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, signed.dumps)
     TCPTransport.MAX_INCOMING_SOCKET_PERIOD = PATIENCE
     TCPTransport.ReceiveBuffer = _bounded(streamBuffer.ReceiveBuffer)
+    TCPTransport.selectors = waiting_sockets
     IPBase.IPActorAddress.bindArgs = property(lambda self: ((address, self.sockname[1]),))
     _tie_thespians_processes(multiprocCommon)
 

@@ -92,8 +92,16 @@ EARLY_MESSAGES = 1000
 REQUESTS_KEPT = 100_000
 # writes: writes of the scheduler in one commit → the rest follows in the next round
 WRITES_A_BATCH = 5000
-# happenings: what threads told a state machine that it has not taken → the agent's stream waits
-MAILBOX_HAPPENINGS = 1000
+# s: wait for an agent's echo of a command, however slow echoes are → the command is sent again
+LONGEST_ECHO_SECONDS = 60.0
+# s: proofs of absence that nobody needs are kept until it is quiet → they are forgotten while it is not
+LONGEST_KEPT_SECONDS = 10.0
+# configs: read from reports and kept, to have each once → the one not used for longest is read again
+CONFIGS_UNPACKED = 4096
+# bytes: read of one connection to an agent in one go → the rest waits, the agent too
+AGENT_READ_BYTES = 256 * 1024
+# bytes: the head of an agent's reply → it counts as unanswered
+LARGEST_REPLY_HEAD_BYTES = 64 * 1024
 # bytes: an agent's reply to a request → the rest is not read
 LARGEST_REPLY_BYTES = 64 * 1024
 # s: pause before an agent's stream is connected again → the pause grows no further

@@ -154,6 +154,11 @@ class Executor:
         record.doubted_puts += step is Input.PUT
         self._due_by(until)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._in_flight
+
     def has_requests(self, now: float) -> bool:
         """Whether `requests` would return any now."""
         return self._in_flight < self._limit and any(

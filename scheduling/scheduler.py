@@ -277,7 +277,7 @@ class Scheduler:
                 room.take(need)
                 placed[task] = room
                 continue
-            others = [room for room in rooms if failure is not None and room.agent != failure.agent]
+            others = [room for room in rooms if room.agent != failure.agent] if failure is not None else []
             chosen = self._algorithm(need, 1, others, self._rng) if others else []
             if chosen:
                 placed[task] = chosen[0]

@@ -2,7 +2,9 @@
 
 A command is level-triggered, so one is due wherever the report does not echo the placement's
 generation and intent; it is sent again only when no echo came for a while (a message or a state
-machine was lost on the way).
+machine was lost on the way). At once, when the link to its agent has changed: its state machine may have
+been lost with it. Otherwise when the echo is far later than others are: one that is merely late, because
+there are many, is not sent again, since that would make all later.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from config.bounds import LONGEST_ECHO_SECONDS, LONGEST_KEPT_SECONDS
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER, Actual
 from scheduling.canonical import go_json
@@ -18,7 +21,14 @@ from scheduling.desired import AGENT, JOB, PLACEMENT, Copy, Desired, Placement
 from scheduling.job import task_id, task_prefix
 from scheduling.replica import Key
 
+# How long an echo may take: so long, and longer while many commands are under way or echoes come slowly.
 ECHO_SECONDS = 5.0
+ECHO_SECONDS_A_COMMAND = 0.003
+ECHO_TIMES_THE_SLOWEST = 3.0
+# Proofs of absence are forgotten once no more have come for so long.
+QUIET_SECONDS = 1.0
+# Each echo that is quicker takes so much of the slowest one's weight.
+_FADES = 0.05
 
 
 class Transformer:
@@ -30,6 +40,12 @@ class Transformer:
         self._dirty: set[str] = set()
         # By task, then agent: the last command and when it was sent.
         self._sent: dict[str, dict[str, tuple[Command, float]]] = {}
+        # How long the slowest of the recent echoes took.
+        self._slowest_seconds = 0.0
+        # Proofs of absence that need not be kept: nobody waits for that, so it is commanded when it is quiet.
+        self._to_forget: set[str] = set()
+        self._first_to_forget_at = self._last_to_forget_at = 0.0
+        self._forgetting = False
 
     @property
     def has_work(self) -> bool:
@@ -51,22 +67,34 @@ class Transformer:
 
     def actual_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the actual state."""
-        before = {key[1]: self._listens(key[1]) for key in changes if key[0] == ACTUAL_AGENT}
+        before = {key[1]: self._link(key[1]) for key in changes if key[0] == ACTUAL_AGENT}
         self.actual.apply(changes)
         self._dirty.update(key[2] for key in changes if key[0] == CONTAINER)
-        for name, listened in before.items():
-            if self._listens(name) != listened:
-                self._dirty.update(self.desired.by_agent.get(name, ()))
-                self._dirty.update(self.actual.containers.get(name, ()))
+        for name, link in before.items():
+            if self._link(name) != link:
+                touched = {*self.desired.by_agent.get(name, ()), *self.actual.containers.get(name, ())}
+                self._dirty.update(touched)
+                for task in touched & self._sent.keys():
+                    self._sent[task].pop(name, None)
 
     def resend(self, now: float) -> None:
         """Look again at commands that were not echoed in time."""
+        patience_seconds = self._patience_seconds()
         for task, by_agent in self._sent.items():
-            late = [agent for agent, (_, at) in by_agent.items() if now - at >= ECHO_SECONDS]
+            late = [agent for agent, (_, at) in by_agent.items() if now - at >= patience_seconds]
             for agent in late:
                 del by_agent[agent]
             if late:
                 self._dirty.add(task)
+        quiet = now - self._last_to_forget_at >= QUIET_SECONDS
+        if quiet or now - self._first_to_forget_at >= LONGEST_KEPT_SECONDS:
+            self.forget()
+
+    def forget(self) -> None:
+        """Have the proofs that need not be kept forgotten with the next commands."""
+        if self._to_forget:
+            self._dirty.update(self._to_forget)
+            self._to_forget, self._forgetting = set(), True
 
     def decide(self, now: float) -> Batch:
         """The commands that are due."""
@@ -74,7 +102,13 @@ class Transformer:
         configs: dict[str, bytes] = {}
         for task in sorted(self._dirty):
             due = self._due(task)
+            if not self._forgetting and any(command.goal == "forget" for command in due.values()):
+                due = {agent: command for agent, command in due.items() if command.goal != "forget"}
+                self._forget_later(task, now)
             sent = self._sent.pop(task, {})
+            for agent in sent.keys() - due.keys():
+                if self._listens(agent) and sent[agent][0].goal != "forget":
+                    self._echoed(now - sent[agent][1])
             if not due:
                 continue
             for agent, command in due.items():
@@ -87,7 +121,7 @@ class Transformer:
                         go_json(self.desired.jobs[command.prefix].config.container()) + b"\n"
                     )
             self._sent[task] = {agent: sent[agent] for agent in due}
-        self._dirty = set()
+        self._dirty, self._forgetting = set(), False
         return Batch(
             commands={agent: tuple(batch) for agent, batch in commands.items()},
             configs=configs,
@@ -122,6 +156,28 @@ class Transformer:
         if prefix not in self.desired.jobs or self._may_run_elsewhere(copy, placement):
             return None
         return Command(task=task, generation=generation, goal="run", prefix=prefix)
+
+    def _forget_later(self, task: str, now: float) -> None:
+        if not self._to_forget:
+            self._first_to_forget_at = now
+        self._last_to_forget_at = now
+        self._to_forget.add(task)
+
+    def _patience_seconds(self) -> float:
+        """How long an echo may take now."""
+        under_way = sum(map(len, self._sent.values()))
+        slow = max(ECHO_SECONDS_A_COMMAND * under_way, ECHO_TIMES_THE_SLOWEST * self._slowest_seconds)
+        return min(max(ECHO_SECONDS, slow), LONGEST_ECHO_SECONDS)
+
+    def _echoed(self, seconds: float) -> None:
+        self._slowest_seconds = max(
+            seconds, self._slowest_seconds + _FADES * (seconds - self._slowest_seconds)
+        )
+
+    def _link(self, agent: str) -> tuple[bool, float]:
+        """What is another after the state machine of an agent, or its stream, was another."""
+        status = self.actual.agents.get(agent)
+        return self._listens(agent), status.since if status is not None else 0.0
 
     def _listens(self, agent: str) -> bool:
         """Whether commands reach this agent: its state machine takes none while its stream is broken."""

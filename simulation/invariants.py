@@ -6,14 +6,16 @@ The sentence in quotes is that of the invariants in docs/architecture.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
-from scheduling.actual import CONTAINER, AgentStatus
+from scheduling.actual import CONTAINER, AgentStatus, ContainerReport
 from scheduling.container import RUNNING
 from scheduling.desired import AGENT, PLACEMENT, Agent, Placement
 from scheduling.job import ContainerConfig, task_prefix
 from scheduling.lifecycle import Input
+from scheduling.packing import ActualReader, unpack
 from scheduling.replica import Key, Replica
 from scheduling.room import CPU_TOLERANCE, need_of
 from simulation.facts import Facts, Violation
@@ -138,6 +140,12 @@ def _taken(facts: Facts, name: str) -> dict[str, ContainerConfig]:
     return taken
 
 
+@lru_cache(4096)
+def _unpack(data: bytes) -> ContainerReport:
+    """The same report is compared again and again."""
+    return unpack(data)
+
+
 def replica_is_true(
     facts: Facts, who: str, replica: Replica, kinds: frozenset[str] | None
 ) -> Violation | None:
@@ -148,6 +156,8 @@ def replica_is_true(
         return None
     if kinds is not None:
         state = {key: value for key, value in state.items() if key[0] in kinds}
+    if isinstance(replica, ActualReader):
+        state = {key: _unpack(value) if isinstance(value, bytes) else value for key, value in state.items()}
     if state == replica.state:
         return None
     for key in {**state, **replica.state}:

@@ -1,8 +1,9 @@
 """Between a state machine and its agent: a mailbox, an event stream and requests, over a network with faults.
 
-These stand for the classes of the same names in `actors.agent_link`, and behave as those do over TCP:
-one stream keeps its order, requests on different connections overtake each other, what was sent
-before a break may still arrive later, and a request on a kept-alive connection may be sent twice.
+These stand for the classes of the same names in `actors.agent_link`, `agent_stream` and `agent_requests`, and
+behave as those do over TCP: one stream keeps its order, requests on different connections overtake each
+other, what was sent before a break may still arrive later, and a request on a kept-alive connection may be
+sent twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from actors import agent_link
+from actors import agent_requests, agent_stream
 from actors.agent_link import Broken, Happening, Probed, Replied, Saw
 from config.bounds import LONGEST_RECONNECT_SECONDS
 from scheduling.container import StateEvent
@@ -92,10 +93,14 @@ class Mailbox:
         self._happenings.append(happening)
         self.owner.wake(0)
 
-    def drain(self) -> list[Happening]:
-        """All that has happened."""
+    def drain(self, _wait_seconds: float = 0.0) -> list[Happening]:
+        """All that has happened; while an actor acts no time passes, so nothing is waited for."""
         happenings, self._happenings = self._happenings, []
         return happenings
+
+    def due_within(self) -> float | None:
+        """Never: what waits here waits on the simulated clock."""
+        return None
 
 
 class EventStream:
@@ -131,7 +136,7 @@ class EventStream:
         self._network.trace.note(
             self._network.clock.now, self._agent.name, f"its stream breaks: {error}", self._agent.name
         )
-        longest = agent_link.FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
+        longest = agent_stream.FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
         pause = min(LONGEST_RECONNECT_SECONDS, longest) * self._rng.uniform(0.5, 1.0)
         self._network.clock.after(pause, self._connect)
 
@@ -145,7 +150,7 @@ class EventStream:
         connection = self._connection
         fail = partial(self.fail, connection=connection)
         if network.cut(agent):
-            clock.after(agent_link.CONNECT_SECONDS, lambda: fail("timed out"))
+            clock.after(agent_stream.CONNECT_SECONDS, lambda: fail("timed out"))
         elif not agent.up:
             clock.after(network.delay(), lambda: fail("connection refused"))
         elif agent.in_mood("errors") and network.rng.random() < 0.5:
@@ -155,7 +160,7 @@ class EventStream:
         else:
             clock.after(network.delay(), lambda: agent.when_awake(partial(self._attach, connection)))
             clock.after(
-                agent_link.FIRST_EVENT_SECONDS, lambda: None if self._got_state else fail("timed out")
+                agent_stream.FIRST_EVENT_SECONDS, lambda: None if self._got_state else fail("timed out")
             )
             if network.flaky(agent):
                 clock.after(network.rng.uniform(0.01, 3.0), lambda: fail("connection reset"))
@@ -202,7 +207,7 @@ class RequestSenders:
         network.requests += 1
         network.on_request(self._agent, self._mailbox.owner)
         exchange = _Exchange(self, request)
-        clock.after(agent_link.REQUEST_SECONDS, lambda: exchange.ends("unanswered", "timed out"))
+        clock.after(agent_requests.REQUEST_SECONDS, lambda: exchange.ends("unanswered", "timed out"))
         if self._agent.name in network.last_words:
             network.last_words.discard(self._agent.name)
             clock.after(rng.uniform(1.0, LATEST_ARRIVAL_SECONDS - 1.0), exchange.arrives)
@@ -228,7 +233,7 @@ class RequestSenders:
         """Ask the agent whether it is there."""
         network, clock, agent = self._network, self._network.clock, self._agent
         asked = _Question(self._mailbox)
-        clock.after(agent_link.PROBE_SECONDS, lambda: asked.ends("timed out"))
+        clock.after(agent_requests.PROBE_SECONDS, lambda: asked.ends("timed out"))
         if network.cut(agent):
             return
         if not agent.up:
@@ -285,7 +290,7 @@ class _Exchange:
             network.clock.after(network.delay(), lambda: self.ends("unanswered", "BadStatusLine"))
             return
         right = _VERBS[request.step]
-        outcome, error = agent_link._judge(
+        outcome, error = agent_requests.judge(
             status, right, f"{request.step}: the agent answered {status} {text}"
         )
         late = network.rng.uniform(3.0, 20.0) if agent.slow_until > network.clock.now else 0.0

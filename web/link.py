@@ -26,8 +26,8 @@ from config.bounds import MUTATIONS_A_BATCH
 from config.bounds import WRITE_ANSWER_SECONDS as ANSWER_SECONDS
 from config.bounds import WRITE_QUEUE_SECONDS as QUEUE_SECONDS
 from config.bounds import WRITE_VISIBLE_SECONDS as VISIBLE_SECONDS
-from scheduling.actual import ActualReplica
 from scheduling.answer import Answer
+from scheduling.packing import ActualReader
 from scheduling.registry import Mutation
 from scheduling.replica import Changes, Replica
 from scheduling.roster import ActorStatus
@@ -254,7 +254,7 @@ class _Follower:
 
     def _subscribe(self, topic: Topic) -> None:
         if topic not in self._replicas:
-            self._replicas[topic] = ActualReplica() if topic == "actual" else Replica()
+            self._replicas[topic] = ActualReader() if topic == "actual" else Replica()
         self._heard_at[topic] = time.monotonic()
         _post(self._inbox, self._addresses[topic], Subscribe(topic=topic))
 

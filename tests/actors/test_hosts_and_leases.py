@@ -11,7 +11,8 @@ import pytest
 from thespian.actors import ActorAddress
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
-from actors.agent_link import Mailbox, Replied, RequestSenders
+from actors.agent_link import Mailbox, Replied
+from actors.agent_requests import RequestSenders
 from actors.hosts import boot_seconds, is_remote
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
@@ -62,4 +63,5 @@ def test_a_request_whose_lease_has_run_out_is_not_sent(listener: socket.socket) 
     senders.send(Request(task="timely", step=Input.STOP), boot_seconds() + DEADLINE_SECONDS)
     connection, _ = listener.accept()
     with connection:
+        mailbox.drain(DEADLINE_SECONDS)  # connected, and sent
         assert b"/timely/" in connection.recv(4096), "the first that came, so the late one was not sent"

@@ -219,6 +219,8 @@ class Story(MigrationsTold):
 
     def command(self) -> bool:
         if not self.transformer.has_work:
+            self.transformer.forget()  # it is quiet now
+        if not self.transformer.has_work:
             return False
         batch = self.transformer.decide(self.now)
         for name, commands in sorted(batch.commands.items()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from rules_made import agent, job_config, placement, report, status, version_of
 
@@ -14,6 +16,89 @@ from scheduling.transformer import Transformer
 
 WEB = version_of(job_config())
 TASK = task_id(WEB.prefix, 0)
+
+
+def placed(tasks: int) -> Transformer:
+    """One that has commanded so many tasks to run on agent a, at 0 s."""
+    transformer = Transformer()
+    names = [task_id(WEB.prefix, index) for index in range(tasks)]
+    transformer.desired_changed({(JOB, WEB.prefix): WEB, (AGENT, "a"): agent("a")})
+    transformer.desired_changed(
+        {(PLACEMENT, name): placement(name, ("a", "run"), generation=3) for name in names}
+    )
+    transformer.actual_changed({(ACTUAL_AGENT, "a"): status("a")})
+    assert commanded(transformer, 0.0) == set(names)
+    return transformer
+
+
+def commanded(transformer: Transformer, now: float) -> set[str]:
+    transformer.resend(now)
+    return {command.task for batch in transformer.decide(now).commands.values() for command in batch}
+
+
+def echo(transformer: Transformer, indices: Iterable[int], now: float) -> None:
+    names = [task_id(WEB.prefix, index) for index in indices]
+    transformer.actual_changed(
+        {
+            (CONTAINER, "a", name): report("a", name, Phase.CREATING, goal="run", generation=3)
+            for name in names
+        }
+    )
+    assert commanded(transformer, now) == set()
+
+
+def test_a_command_that_is_not_echoed_is_sent_again() -> None:
+    transformer = placed(1)
+    assert commanded(transformer, 4.9) == set()
+    assert commanded(transformer, 5.1) == {TASK}
+    assert commanded(transformer, 10.0) == set()
+    assert commanded(transformer, 10.2) == {TASK}
+
+
+def test_commands_that_are_late_because_they_are_many_are_not_sent_again() -> None:
+    transformer = placed(5000)
+    assert commanded(transformer, 14.0) == set()
+    echo(transformer, range(4999), 14.5)
+    assert commanded(transformer, 40.0) == set(), (
+        "an echo took 14.5 s, and this one may take three times as long"
+    )
+    assert commanded(transformer, 44.0) == {task_id(WEB.prefix, 4999)}
+
+
+def test_however_slow_echoes_are_a_lost_command_is_sent_again() -> None:
+    transformer = placed(50_000)
+    echo(transformer, range(49_999), 59.0)
+    assert commanded(transformer, 60.1) == {task_id(WEB.prefix, 49_999)}
+
+
+def test_slow_echoes_are_forgotten_when_they_are_quick_again() -> None:
+    transformer = placed(1000)
+    echo(transformer, range(1), 4.0)
+    for index in range(1, 900):
+        transformer.desired_changed({(PLACEMENT, task_id(WEB.prefix, index)): None})
+        transformer.desired_changed(
+            {
+                (PLACEMENT, task_id(WEB.prefix, index)): placement(
+                    task_id(WEB.prefix, index), ("a", "run"), generation=3
+                )
+            }
+        )
+    transformer.resend(100.0)
+    transformer.decide(100.0)
+    echo(transformer, range(1, 999), 100.1)
+    transformer.resend(106.0)
+    assert set(transformer.decide(106.0).commands) == {"a"}, "the last one is lost, and others are quick"
+
+
+def test_a_command_that_may_be_lost_with_a_state_machine_is_sent_again_at_once() -> None:
+    """Its death and its successor's first word may come in one update: another link, though connected."""
+    transformer = placed(1)
+    transformer.actual_changed({(ACTUAL_AGENT, "a"): msgspec.structs.replace(status("a"), since=7.0)})
+    assert commanded(transformer, 0.1) == {TASK}
+    transformer.actual_changed(
+        {(ACTUAL_AGENT, "a"): msgspec.structs.replace(status("a"), since=7.0, error="x")}
+    )
+    assert commanded(transformer, 0.2) == set()
 
 
 def test_a_lost_agent_that_is_connected_again_is_asked_for_nothing_before_it_counts_as_back() -> None:
@@ -48,3 +133,25 @@ def test_commands_name_the_life_of_the_state_machine_they_are_meant_for() -> Non
         batch = transformer.decide(2.0)
         assert set(batch.commands) == {"a"}
         assert batch.is_for("a", life)
+def test_proofs_of_absence_are_forgotten_when_it_is_quiet_or_after_ten_seconds() -> None:
+    transformer = Transformer()
+    transformer.desired_changed({(AGENT, "a"): agent("a")})
+    transformer.actual_changed({(ACTUAL_AGENT, "a"): status("a")})
+
+    def gone(index: int, now: float) -> None:
+        name = task_id(WEB.prefix, index)
+        absent = report("a", name, Phase.ABSENT, goal="stop", generation=3)
+        transformer.actual_changed({(CONTAINER, "a", name): absent})
+        assert not transformer.decide(now).commands, "nobody waits for that"
+
+    gone(0, 1.0)
+    assert commanded(transformer, 1.9) == set()
+    gone(1, 1.9)
+    assert commanded(transformer, 2.8) == set()
+    names = {task_id(WEB.prefix, index) for index in range(2)}
+    assert commanded(transformer, 3.0) == names
+    transformer.actual_changed({(CONTAINER, "a", name): None for name in names})
+    for step in range(20):
+        gone(2 + step, 10.0 + step / 2)
+    assert len(commanded(transformer, 19.9)) == 0
+    assert len(commanded(transformer, 20.0)) == 20, "as long as there is no quiet they are kept ten seconds"
