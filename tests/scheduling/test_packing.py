@@ -6,7 +6,7 @@ import pytest
 from rules_made import job_config, report, status
 
 from scheduling.actual import AGENT, CONTAINER, ContainerReport
-from scheduling.container import ContainerInstance, ExitStatus, ProcessState
+from scheduling.container import ContainerInstance, ExitStatus, ProcessState, TaskHealth
 from scheduling.durations import Duration
 from scheduling.job import ContainerConfig, Grace
 from scheduling.lifecycle import Phase
@@ -26,6 +26,7 @@ INSTANCE = ContainerInstance(
         err="none", restarts=3, container_exit_status=ExitStatus(exited=True, exit_status=7)
     ),
     last_lines=["one", "two"],
+    health=TaskHealth(state="unhealthy", since=1.0, failures=2, last="refused"),
 )
 REPORTS = [
     ContainerReport(agent="a", task="web-0", phase=Phase.ABSENT),

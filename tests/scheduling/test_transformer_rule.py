@@ -133,6 +133,8 @@ def test_commands_name_the_life_of_the_state_machine_they_are_meant_for() -> Non
         batch = transformer.decide(2.0)
         assert set(batch.commands) == {"a"}
         assert batch.is_for("a", life)
+
+
 def test_proofs_of_absence_are_forgotten_when_it_is_quiet_or_after_ten_seconds() -> None:
     transformer = Transformer()
     transformer.desired_changed({(AGENT, "a"): agent("a")})
