@@ -14,6 +14,7 @@ import msgspec
 
 from config.bounds import MOST_NAMED
 from scheduling.answer import Answer, Result
+from scheduling.dependencies import cycle
 from scheduling.desired import AGENT, HISTORY, JOB, PLACEMENT, Agent, Copy, Desired, Placement
 from scheduling.draining import (
     AddAgent,
@@ -287,6 +288,9 @@ def _restore(desired: Desired, mutation: RestoreSnapshot, version: int, now: flo
     if wrong:
         more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         return Answer(result="invalid", message="; ".join(map(str, wrong[:MOST_NAMED])) + more), {}
+    waiting = _circle(mutation)
+    if waiting:
+        return Answer(result="invalid", message=waiting), {}
     difference = compare(take(desired, version - 1, ""), mutation)
     for old, new in difference.changed:
         if not old.config.runs_as(new.config):
@@ -304,6 +308,17 @@ def _restore(desired: Desired, mutation: RestoreSnapshot, version: int, now: flo
         changes[AGENT, agent.name] = restored_agent(agent, version)
     result: Result = "changed" if changes else "unchanged"
     return Answer(result=result, message=summary(difference)), changes
+
+
+def _circle(mutation: RestoreSnapshot) -> str:
+    """Why the jobs of a snapshot would wait for each other for ever; empty if they would not."""
+    saved = Desired()
+    saved.apply({(JOB, job.prefix): restored_job(job, 0, 1) for job in mutation.jobs})
+    for job in mutation.jobs:
+        path = cycle(saved, job.config) if job.config.depends_on else []
+        if path:
+            return f"jobs: depends_on makes a circle, each would wait: {' → '.join(map(str, path))}"
+    return ""
 
 
 _DATED_RULES: dict[type, Any] = {

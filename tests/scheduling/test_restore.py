@@ -388,3 +388,23 @@ def test_the_tasks_of_a_job_that_is_not_in_it_are_stopped() -> None:
     assert scheduler.decide(0.0).writes == (
         WritePlacement(task=task, expected=1, copies=(Copy("a", "stop"),)),
     )
+
+
+def test_jobs_that_would_wait_for_each_other_are_not_restored() -> None:
+    one, other = (msgspec.structs.replace(config, depends_on=None) for config in (WEB, DB))
+    book = Book(ScheduleJob(config=one), ScheduleJob(config=other))
+    snapshot = book.save()
+    circle = tuple(
+        msgspec.structs.replace(
+            job,
+            config=msgspec.structs.replace(
+                job.config, depends_on=["db" if job.config.job == "web" else "web"]
+            ),
+        )
+        for job in snapshot.jobs
+    )
+    before = dict(book.desired.jobs)
+    answer, changes = book.ask(restoring(snapshot, jobs=circle))
+    assert (answer.result, changes) == ("invalid", {})
+    assert "makes a circle" in answer.message
+    assert book.desired.jobs == before
