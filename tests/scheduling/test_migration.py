@@ -261,3 +261,16 @@ def test_what_is_legal_leads_where_the_table_says(state: State, said: Input) -> 
 
 def test_no_way_leads_out_of_an_end() -> None:
     assert all(NEXT[state, said] is None for state in ENDS for said in Input)
+
+
+def test_one_whose_new_tasks_are_all_good_is_not_given_up_for_an_old_one_that_is_slow_to_go() -> None:
+    row = migration(new_wanted=(0, 1, 2), old_wanted=(), progress_at=0.0)
+    stuck = standing(there=(2,))
+    assert advance(row, stuck, standing(healthy=(0, 1, 2)), 1e6, 0.0) is None
+
+
+def test_going_back_stops_no_good_copy_for_one_that_ends_at_once() -> None:
+    row = migration(new_wanted=(0, 1, 2), old_wanted=(0,), state=State.REVERTING)
+    looping = standing(running=(0,), there=(0,))
+    stepped = advance(row, looping, standing(healthy=(0, 1, 2)), 1.0, 1.0)
+    assert stepped is None or stepped.new_wanted == (0, 1, 2)

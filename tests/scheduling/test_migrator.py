@@ -186,3 +186,13 @@ def test_what_is_over_is_forgotten() -> None:
     assert scene.steps(101.0) == []
     scene.write(ROW)
     assert scene.steps(200.0) == [], "and begins anew, should it come again"
+
+
+def test_an_outage_lets_no_deadline_pass() -> None:
+    scene = Scene(phase=Phase.STARTING)
+    nothing = Failures()
+    for now in (100.0, 300.0, 500.0, 700.0):
+        assert scene.migrator.steps(scene.desired, scene.actual, nothing, now, outage=True) == []
+    assert scene.steps(701.0) == []
+    (step,) = scene.steps(1002.0)
+    assert step.migration.state is State.REVERTING
