@@ -79,11 +79,12 @@ if [ "$go" = go ]; then
         exec </dev/null >>"$directory/output" 2>&1
         # The arguments of bwrap, with the variables.
         [ ! -e "$directory/args" ] || exec 9<"$directory/args"
-        [ "$files" -eq 0 ] || ulimit -n "$files"
         IFS=$line_end
         for group in $groups; do
             echo 0 >"$group/cgroup.procs" || exit 126
         done
+        # Last: for a redirection the shell needs a descriptor above 9, which a low limit forbids.
+        [ "$files" -eq 0 ] || ulimit -n "$files"
         exec $above -i -- "$@"
     )
     status=$?

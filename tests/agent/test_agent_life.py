@@ -222,6 +222,12 @@ def test_a_task_does_not_inherit_ignored_signals_or_open_files(agent: Agent) -> 
     assert lines[1:] == ["0", "1", "2", "3", "/dev/null", "64"]
 
 
+def test_a_task_may_have_very_few_open_files(agent: Agent) -> None:
+    agent.run("few-0", shell("ulimit -n", resources={"mem": 1, "cpu": 0.001, "fd": 8}))
+    assert agent.wait_for("few-0", "finished")["process_state"]["container_exit_status"] == {"exited": True}
+    agent.wait_for_log("few-0", "8")
+
+
 def test_a_finished_task_can_be_started_again(agent: Agent) -> None:
     agent.run("again-0", shell("echo once more"))
     agent.wait_for("again-0", "finished")
