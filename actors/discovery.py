@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from actors.base import CannotStartError, HarpoonActor
 from actors.messages import Mutate, Mutated, Wire
-from config.agents_file import AgentsFileError, read_agents_file, spec
+from config.agents_file import OWN_AGENT, AgentsFileError, read_agents_file, spec
 from scheduling.answer import Answer
 from scheduling.registry import AgentSpec, SyncAgents
 
@@ -29,7 +31,14 @@ class Discovery(HarpoonActor):
         if self.settings is None:
             raise AssertionError("wired without settings")
         self._told: dict[str, tuple[AgentSpec, ...]] = {}
-        self._known = {STATIC: tuple(spec(text) for text in self.settings.agents), FILE: ()}
+        named = (spec(text) for text in self.settings.agents)
+        self._known = {
+            STATIC: tuple(
+                msgspec.structs.replace(agent, moves=True) if agent.name == OWN_AGENT else agent
+                for agent in named
+            ),
+            FILE: (),
+        }
         self._batch = ""
         self._sent_at = 0.0
         self._sending: dict[str, tuple[AgentSpec, ...]] = {}

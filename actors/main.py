@@ -17,7 +17,7 @@ from actors.launcher import Launcher, LaunchError
 from actors.store import Store, StoreError
 from actors.system import free_port
 from actors.transport import load_secret, secure
-from config.agents_file import read_agents_file
+from config.agents_file import OWN_AGENT, read_agents_file
 from config.settings import Settings, SettingsError, load_settings
 
 USER_ERROR = 1
@@ -77,7 +77,7 @@ def dev(config: Path | None, import_file: Path | None, files: tuple[str, ...], *
     settings = _settings(config, flags)
     port = free_port("127.0.0.1")
     data = settings.data_path / "dev-agent"
-    settings = msgspec.structs.replace(settings, agents=(*settings.agents, f"dev=127.0.0.1:{port}"))
+    settings = msgspec.structs.replace(settings, agents=(*settings.agents, f"{OWN_AGENT}=127.0.0.1:{port}"))
 
     def agent_command() -> list[str]:
         command = [sys.executable, "-m", "agent.main", "--listen", f"127.0.0.1:{port}", "--data", str(data)]

@@ -9,6 +9,9 @@ from config.bounds import LARGEST_AGENTS_FILE_BYTES, MOST_AGENTS
 from scheduling.desired import parse_endpoint
 from scheduling.registry import AgentSpec
 
+# The agent that `dev` runs itself: another port each time, and the same data directory.
+OWN_AGENT = "dev"
+
 
 class AgentsFileError(ValueError):
     """The file can't be read or has a wrong line; the text says which, and what would be right."""

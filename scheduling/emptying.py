@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from scheduling.actual import Actual, ContainerReport
-from scheduling.desired import Copy, Desired, Job, Placement
+from scheduling.desired import Agent, Copy, Desired, Job, Placement
 from scheduling.failures import given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
@@ -42,9 +42,7 @@ class Emptying:
             return copies
         if has_ended(self._actual.report(agent.name, placement.task), placement):
             return copies
-        deadline_at = agent.drain.deadline_at
-        overdue = deadline_at is not None and self._now >= deadline_at
-        if not overdue and not self._may_move(job, task_index(placement.task)):
+        if not self._is_overdue(agent) and not self._may_move(job, task_index(placement.task)):
             return copies
         return tuple(Copy(copy.agent, "stop") for copy in copies)
 
@@ -80,19 +78,30 @@ class Emptying:
     def _look_at(self, job: Job) -> None:
         """How many tasks of a version may be stopped now: what runs beyond its floor, a few at a time.
 
-        What has ended for good is neither missed nor needed.
+        What has ended for good is neither missed nor needed; what goes now in any case is missed.
         """
         wanted = tuple(self._desired.indices(job))
         stands = standing(
             job.prefix, wanted, self._desired, self._actual, Health(), min_healthy_seconds=0.0, now=self._now
         )
         ended = {index for index in wanted if self._has_ended(task_id(job.prefix, index))}
-        running = len(stands.running & set(wanted))
+        going = {index for index in wanted if self._goes(task_id(job.prefix, index))}
+        running = len((stands.running & set(wanted)) - going)
         missing = len(wanted) - running - len(ended)
         self._down[job.prefix] = stands.down - ended
         self._budgets[job.prefix] = min(
             running - max(0, moving_floor(job) - len(ended)), parallel(job) - missing
         )
+
+    def _is_overdue(self, agent: Agent) -> bool:
+        at = agent.drain.deadline_at if agent.drain is not None else None
+        return at is not None and self._now >= at
+
+    def _goes(self, task: str) -> bool:
+        """Whether the time of the agent where it is meant to run is over."""
+        row = self._desired.placements.get(task)
+        agent = self._desired.agents.get(row.running) if row is not None and row.running else None
+        return agent is not None and self._is_overdue(agent)
 
     def _has_ended(self, task: str) -> bool:
         row = self._desired.placements.get(task)

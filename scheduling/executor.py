@@ -116,11 +116,12 @@ class Executor:
         It may have been lost meanwhile, and its tasks may run elsewhere: only their placements say.
         """
         for record in list(self._records.values()):
-            if record.goal == "run" and STEPS[record.phase, record.goal] is not None:
+            being_made = record.phase in (Phase.CREATING, Phase.UNCLEAR)
+            waits = being_made or STEPS[record.phase, record.goal] is not None
+            if record.goal == "run" and waits:
                 record.goal, record.generation = "", 0
                 self._touch(record)
-                if not record.doubt_until:
-                    self._drop_if_gone(record)
+                self._drop_if_gone(record)
 
     def replied(self, task: str, step: Input, outcome: Outcome, error: str, now: float) -> None:
         """Take in the reply to a request, or that none came."""
@@ -307,8 +308,9 @@ class Executor:
         self._drop_if_gone(record)
 
     def _drop_if_gone(self, record: _Record) -> None:
-        """Forget a container that nobody wants anything of, once it is not there."""
-        if record.phase is Phase.ABSENT and not record.goal and not record.in_flight:
+        """Forget a container that nobody wants anything of, once it is not there and can't come any more."""
+        settled = not record.in_flight and not record.doubt_until
+        if record.phase is Phase.ABSENT and not record.goal and settled:
             self._records.pop(record.task, None)
 
     def _report(self, task: str) -> ContainerReport | None:

@@ -82,11 +82,12 @@ FINGERPRINT_DIGITS = 16
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as a discovery source names it."""
+    """An agent as a discovery source names it. `moves`: it is the same one, whatever its address is now."""
 
     name: str
     endpoint: str
     labels: dict[str, str] = {}
+    moves: bool = False
 
 
 class SyncAgents(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +211,7 @@ def _sync_agents(desired: Desired, mutation: SyncAgents, version: int) -> tuple[
     wanted = _by_name(desired, mutation.agents)
     for name, spec in wanted.items():
         old = desired.agents.get(name, Agent(name=name, endpoint=spec.endpoint))
-        if stays_put(desired, old, spec.endpoint):
+        if not spec.moves and stays_put(desired, old, spec.endpoint):
             kept.append(name)
         new = msgspec.structs.replace(
             old,

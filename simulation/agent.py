@@ -51,6 +51,8 @@ class Container(msgspec.Struct, kw_only=True):
     orphan: bool = False
     # When it was made by a request whose sender was dead by then.
     late_at: float | None = None
+    # Or so late that its sender had given up waiting for an answer.
+    tardy: bool = False
     restarts: int = 0
     exit: ExitStatus = ExitStatus()
     runs: int = 0
@@ -141,8 +143,10 @@ class Agent:
 
     # --- requests ---
 
-    def handle(self, step: Input, task: str, body: bytes, *, of_dead: bool = False) -> Reply:
-        """Carry out one request; `of_dead`: its sender has died meanwhile."""
+    def handle(
+        self, step: Input, task: str, body: bytes, *, of_dead: bool = False, tardy: bool = False
+    ) -> Reply:
+        """Carry out one request; `of_dead`: its sender has died meanwhile; `tardy`: or waits no longer."""
         if self.in_mood("contrary") and self._rng.random() < 0.5:
             return self._rng.choice(((404, "not found"), (409, "already so")))
         if self.in_mood("errors") and self._rng.random() < 0.8:
@@ -151,6 +155,8 @@ class Agent:
         reply = self._carry_out(step, task, body)
         if of_dead and step is Input.PUT and reply[0] == 201:
             self.containers[task].late_at = self._clock.now
+        if tardy and step is Input.PUT and reply[0] == 201:
+            self.containers[task].tardy = True
         if self.in_mood("did-errors") and self._rng.random() < 0.5:
             return 500, "it is done, but I say no"
         return reply
@@ -314,9 +320,10 @@ class Agent:
                 self.on_change(self, container, DELETED)
 
     def _came_back(self, task: str, before: dict[str, Container]) -> dict[str, Any]:
-        if task in before:
-            there = before[task]
-            return {"revived": there.revived, "orphan": there.orphan, "late_at": there.late_at}
+        there = before.get(task)
+        # What a late request has made is another one than that of the old disk.
+        if there is not None and there.late_at is None and not there.tardy:
+            return {"revived": there.revived, "orphan": there.orphan}
         return {"revived": True, "orphan": not self.is_to_run(task, self.name)}
 
     def remember(self, *, ended: bool = False) -> None:

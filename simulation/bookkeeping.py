@@ -88,6 +88,8 @@ def _effect(one: Asked, expected: _Expected) -> None:
     elif isinstance(mutation, PutJob):
         expected.configs = {mutation.config.hash(): mutation.config}
         expected.either = False
+    elif isinstance(mutation, RestartJob) and answer.migration:
+        expected.either = True  # two versions of one config: whichever goes, the other is left
     elif isinstance(mutation, RevertJob):
         expected.unsure = True
     elif isinstance(mutation, UnscheduleJob):

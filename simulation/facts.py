@@ -79,14 +79,18 @@ class Facts:
             self.meant.add((new.task, new.running))
 
     def _goes(self, old: Job | None, new: Job | None) -> None:
-        """A job to be adopted goes, or some of its tasks do; nobody may have looked yet where they run."""
-        kept = new.config.scale if new is not None else 0
+        """A job to be adopted goes or is stopped, or some of its tasks are; nobody may have looked yet where
+        they run. Whoever was not known when a task went is not asked later."""
+        kept = new.config.scale if new is not None and not new.stopped else 0
         if old is not None and old.adopt:
             for name in self.agents:
                 known = self.disk.state.get((AGENT, name))
                 heard = isinstance(known, Agent) and known.lost_since is None
                 tasks = {(f"{old.prefix}-{index}", name) for index in range(kept, old.config.scale)}
-                (self.unheard if heard else self.unknowable).update(tasks)
+                if heard:
+                    self.unheard |= tasks - self.unknowable
+                else:
+                    self.unknowable |= tasks
 
     def published(self, actor: Backstage) -> None:
         """Take note of what an actor publishes, after each of its steps."""

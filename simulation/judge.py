@@ -13,6 +13,7 @@ import msgspec
 
 from actors.messages import Mutate
 from scheduling.desired import Placement
+from scheduling.failures import given_up
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.migrating import StepMigration
@@ -27,7 +28,6 @@ from simulation.stage import Backstage
 
 # As docs/architecture.md has them; taken from nowhere else, so that a change there is noticed here.
 BRAKE_AGENTS, BRAKE_SHARE, BRAKE_SECONDS = 3, 0.5, 600.0
-MOST_REFUSALS = 3
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, CALM_SECONDS = 5.0, 300.0, 600.0
 
 
@@ -106,9 +106,9 @@ class SchedulerJudge:
         host = rule.desired.agents.get(agent)
         if host is None or host.lost_since is not None:
             return
-        # A few refusals alone are no failure: its agent is drained, then.
-        refused = report is not None and report.refusals >= (MOST_REFUSALS if host.drain is not None else 1)
-        ended = refused or (report is not None and report.phase is Phase.ENDED)
+        if host.drain is not None and not given_up(report, old):
+            return  # it is moved
+        ended = report is not None and (report.phase is Phase.ENDED or report.refusals > 0)
         before = self.failed.get(old.task)
         if not ended or (before is not None and before.generation == old.generation):
             return

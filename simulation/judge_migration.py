@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from scheduling.container import FINISHED
 from scheduling.job import task_id, task_index
 from scheduling.lifecycle import Phase
 from scheduling.migration import Migration, State
@@ -23,7 +24,7 @@ def judge_step(rule: Any, after: Migration) -> Iterator[Violation]:
     stopped = [task_id(prefix, index) for prefix, was, now in sides for index in was - now]
     started = [task_id(prefix, index) for prefix, was, now in sides for index in now - was]
     kept = [task_id(prefix, index) for prefix, _, now in sides for index in now]
-    running = sum(stands(rule, task) == "running" for task in kept)
+    running = sum(stands(rule, task) == "running" or is_done(rule, task) for task in kept)
     taken = [task for task in stopped if stands(rule, task) != "down"]
     if taken and running < after.limits.floor:
         text = f"{', '.join(taken)} is stopped; {running} are left, the floor is {after.limits.floor}"
@@ -83,6 +84,21 @@ def stands(rule: Any, task: str) -> str:
         and not report.instance.process_state.restarting
     )
     return "running" if up and report.goal != "stop" else "down"
+
+
+def is_done(rule: Any, task: str) -> bool:
+    """Whether it has ended by itself, well and for good: that counts as running."""
+    row = rule.desired.placements.get(task)
+    agent = row.running if row is not None else None
+    report = rule.actual.report(agent, task) if agent is not None else None
+    if agent is None or report is None or report.phase is not Phase.ENDED:
+        return False
+    if report.instance is None or not _holds(rule, agent):
+        return False
+    ended = report.instance.process_state.container_exit_status
+    failed = ended.signaled or ended.exit_status != 0
+    policy = report.instance.config.restart
+    return report.instance.status == FINISHED and not failed and policy != "always"
 
 
 def _may_be(rule: Any, task: str) -> bool:

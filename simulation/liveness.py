@@ -94,8 +94,9 @@ def _unwanted_are_gone(facts: Facts, wanted: set[str], stage: Stage) -> Iterator
             yield f"{key[1]} is not wanted and has a placement", (key[1],)
     for name, agent in facts.agents.items():
         for task, container in agent.containers.items() if not agent.gone else ():
-            # Two deaths within LATEST_ARRIVAL_SECONDS: who has seen it go is dead, too.
-            unknown = container.late_at is not None and task not in forgotten.get(name, ())
+            # Deaths within LATEST_ARRIVAL_SECONDS: who has seen it go, or come late, is dead, too.
+            late = container.late_at is not None or container.tardy
+            unknown = late and task not in forgotten.get(name, ())
             ours = (task, name) in facts.placed or (task, name) in facts.unheard
             left_alone = container.orphan or unknown or (task, name) in facts.abandoned
             if ours and not left_alone and task not in wanted:

@@ -278,8 +278,11 @@ class _Exchange:
 
     def _handled(self) -> None:
         agent, network, request = self._senders._agent, self._senders._network, self._request
-        dead = not self._senders._mailbox.owner.alive
-        status, text = agent.handle(request.step, request.task, request.body, of_dead=dead)
+        owner = self._senders._mailbox.owner
+        # For those that are not cut off it is the same as dead.
+        cut_off = any(each.cut_off for each in (owner, owner.parent) if each is not None)
+        dead = not owner.alive or cut_off
+        status, text = agent.handle(request.step, request.task, request.body, of_dead=dead, tardy=self._over)
         network.trace.note(
             network.clock.now, agent.name, f"{request.step} {request.task}: {status} {text}",
             agent.name, request.task,

@@ -56,8 +56,11 @@ class Watch:
         self.found(invariants.foreign_is_left_alone(self.facts, agent.name, step, task))
         # What was asked before it hung, and was lost for that, nobody can take back.
         asked_before = agent.waking and self.facts.is_lost(agent.name)
+        # Nor a put and a start of one that is dead.
+        there = agent.containers.get(task)
+        asked_before |= of_dead and there is not None and there.late_at is not None
         # A start without a container comes late, and starts nothing.
-        if step is Input.START and task in agent.containers and not asked_before:
+        if step is Input.START and there is not None and not asked_before:
             self.found(invariants.starts_nowhere_else(self.facts, agent.name, task))
         if step is Input.STOP and not of_dead:
             # The last words of a dead state machine may come late and hit a successor: v0 can't tell.

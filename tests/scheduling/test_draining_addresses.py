@@ -65,3 +65,9 @@ def test_one_that_is_lost_may_come_back_elsewhere() -> None:
     ):
         book.ask(MarkLost(agent="a", since=1.0))
         assert (book.ask(again).accepted, book.endpoint) == (True, NEW)
+
+
+def test_one_that_is_known_to_be_the_same_moves_with_its_tasks() -> None:
+    book = Book()
+    moved = SyncAgents(source="file", agents=(AgentSpec(name="a", endpoint=NEW, moves=True),))
+    assert (book.ask(moved).kept, book.endpoint) == ((), NEW)

@@ -167,6 +167,13 @@ def test_once_it_is_over_neither_floor_nor_migration_keep_anything() -> None:
     assert cluster.moves(NOW) == [0, 1, 2, 3]
 
 
+def test_what_goes_because_its_time_is_over_is_missed_for_the_others() -> None:
+    """Two agents are drained, and the time of one is over: what is on the other one waits for its tasks."""
+    cluster = Cluster(web(4, max_parallel=2), HURRIED, _2="b", _3="b")
+    cluster.desired[AGENT, "b"] = msgspec.structs.replace(DRAINED, name="b", endpoint="http://b:1")
+    assert cluster.moves() == [0, 1]
+
+
 def begin_migration(cluster: Cluster) -> None:
     """The job of the cluster is being migrated, and all of its tasks are wanted still."""
     new = version_of(web(4, floor=0, surge=0, min_healthy_time=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_executor import Agent
 
-from scheduling.executor import DOUBT_SECONDS
+from scheduling.executor import DOUBT_SECONDS, Outcome
 from scheduling.lifecycle import Input, Phase
 
 
@@ -33,6 +33,20 @@ def test_what_was_not_started_waits_for_a_new_command(agent: Agent) -> None:
     agent.executor.was_away()
     assert agent.steps() == []
     assert (agent.report("t-0").goal, agent.report("t-0").generation) == ("", 0), "it is commanded anew"
+    agent.command("run", "t-0")
+    assert agent.steps() == [("t-0", "start")]
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "unanswered"])
+def test_what_is_being_made_is_started_by_a_new_command_only(agent: Agent, outcome: Outcome) -> None:
+    """Its agent hung, was lost for that, and makes now what was asked of it long ago."""
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, outcome)
+    agent.says({"t-0": ""}, everything=True)
+    agent.executor.was_away()
+    agent.says({"t-0": "created"})
+    assert agent.steps() == []
     agent.command("run", "t-0")
     assert agent.steps() == [("t-0", "start")]
 
@@ -95,8 +109,12 @@ def test_a_doubt_outlives_the_outage(agent: Agent) -> None:
     agent.replies("t-0", Input.PUT, "unanswered", "timed out")
     agent.says({}, everything=True)
     agent.executor.was_away()
-    assert agent.report("t-0").phase is Phase.UNCLEAR, "it may still arrive"
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.UNCLEAR, (
+        "it may still arrive, however often it is not there yet"
+    )
+    agent.command("stop", "t-0", generation=2)
+    assert not agent.report("t-0").proves_absence(2)
     agent.waits(DOUBT_SECONDS)
     agent.says({}, everything=True)
-    agent.news()
-    assert agent.reported["t-0"] is None
+    assert agent.report("t-0").proves_absence(2)
