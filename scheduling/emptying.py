@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from scheduling.actual import Actual, ContainerReport
+from scheduling.actual import Actual
 from scheduling.desired import Agent, Copy, Desired, Job, Placement
-from scheduling.failures import given_up
+from scheduling.failures import ended_for_good
 from scheduling.job import task_id, task_index, task_prefix
-from scheduling.lifecycle import Phase
 from scheduling.placement import fits
 from scheduling.room import Room, need_of_job
 from scheduling.standing import Health, standing
@@ -40,7 +39,7 @@ class Emptying:
         job = self._desired.jobs.get(task_prefix(placement.task))
         if agent is None or agent.drain is None or agent.lost_since is not None or job is None:
             return copies
-        if has_ended(self._actual.report(agent.name, placement.task), placement):
+        if ended_for_good(self._actual.report(agent.name, placement.task)):
             return copies
         if not self._is_overdue(agent) and not self._may_move(job, task_index(placement.task)):
             return copies
@@ -106,12 +105,7 @@ class Emptying:
     def _has_ended(self, task: str) -> bool:
         row = self._desired.placements.get(task)
         agent = row.running if row is not None else None
-        return row is not None and agent is not None and has_ended(self._actual.report(agent, task), row)
-
-
-def has_ended(report: ContainerReport | None, placement: Placement) -> bool:
-    """Whether a task has ended as its policy lets it: nobody starts it again."""
-    return report is not None and report.phase is Phase.ENDED and not given_up(report, placement)
+        return agent is not None and ended_for_good(self._actual.report(agent, task))
 
 
 def moving_floor(job: Job) -> int:

@@ -303,6 +303,8 @@ class Executor:
             return
         if known == command.generation and record.phase is not Phase.ABSENT:
             return  # it was there again after it had been forgotten, and is being undone
+        if record.goal == "stop" and record.phase not in (Phase.ABSENT, Phase.RUNNING):
+            return  # it was there again before that: the placement had gone on proof
         record.goal, record.generation, record.config = "", 0, b""
         self._touch(record)
         self._drop_if_gone(record)

@@ -55,6 +55,18 @@ def given_up(report: ContainerReport | None, placement: Placement) -> str:
     return ""
 
 
+def ended_for_good(report: ContainerReport | None) -> bool:
+    """Whether a task has ended as its policy lets it: nobody starts it again.
+
+    Whatever was commanded last: after an outage of its agent that is nothing, for a while.
+    """
+    if report is None or report.phase is not Phase.ENDED or report.instance is None:
+        return False
+    ended, restart = report.instance.process_state.container_exit_status, report.instance.config.restart
+    well = not ended.signaled and not ended.exit_status
+    return report.instance.status == FINISHED and (restart == "no" or (restart == "on-failure" and well))
+
+
 def how_it_ended(instance: ContainerInstance) -> str:
     """How the last process of a container ended, with the end of its log where the agent tells it."""
     state = instance.process_state

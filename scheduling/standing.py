@@ -11,7 +11,7 @@ from config.bounds import MOST_FAILURES, MOST_RESTARTS
 from scheduling.actual import Actual, ContainerReport
 from scheduling.container import FAILED, FINISHED, ProcessState
 from scheduling.desired import Desired, Placement
-from scheduling.failures import Failures, given_up, how_it_ended
+from scheduling.failures import Failures, ended_for_good, how_it_ended
 from scheduling.job import task_id, task_index
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
@@ -85,7 +85,7 @@ def standing(
             down.add(index)
         elif not is_connected(actual, agent):
             continue  # who knows
-        elif row is not None and ended_well(report, row):
+        elif ended_well(report):
             down.add(index)
             healthy.add(index)  # it was meant to end, and is done
         elif (
@@ -110,12 +110,12 @@ def standing(
     )
 
 
-def ended_well(report: ContainerReport | None, row: Placement) -> bool:
+def ended_well(report: ContainerReport | None) -> bool:
     """Whether a task has ended as it was meant to: by itself, with status 0, and for good."""
-    if report is None or report.phase is not Phase.ENDED or report.instance is None or given_up(report, row):
+    if report is None or report.instance is None or not ended_for_good(report):
         return False
     ended = report.instance.process_state.container_exit_status
-    return report.instance.status == FINISHED and not ended.signaled and not ended.exit_status
+    return not ended.signaled and not ended.exit_status
 
 
 def failing(
@@ -146,7 +146,7 @@ def failing(
             and report.phase is Phase.ENDED
             and report.instance is not None
             and row is not None
-            and not ended_well(report, row)
+            and not ended_well(report)
             and report.instance.config.restart == "no"
         ):
             # Nobody starts it again: it was its one try.

@@ -47,6 +47,8 @@ class Facts:
         self.given_up: dict[str, int] = {}
         # Every (task, agent) whose copy has left its placement on such an agent: without proof, that is.
         self.abandoned: set[tuple[str, str]] = set()
+        # And those that have had a placement again since.
+        self.once_abandoned: set[tuple[str, str]] = set()
         self.versions: dict[str, dict[int, dict[Key, Any]]] = {}
         # Every (task, agent) of a job that was to be adopted and has gone: with an agent that had to be heard
         # before, and with one that was not known, or lost.
@@ -73,6 +75,7 @@ class Facts:
         now = {(new.task, copy.agent) for copy in new.copies} if new is not None else set()
         left = {(old.task, copy.agent) for copy in old.copies} - now if old is not None else set()
         self.abandoned.update(each for each in left if each[1] in self.given_up)
+        self.once_abandoned |= self.abandoned
         self.abandoned -= now
         self.placed |= now
         if new is not None and new.running is not None:

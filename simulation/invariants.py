@@ -38,7 +38,7 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         # One that a late request has made, and nobody will start, is removed.
         idle = container.runs == 0 and container.status != RUNNING and facts.copy(task, name) is None
         # Of a job that was imported and gone before its agent was known nobody can know.
-        unknowable = (task, name) in facts.unknowable or (task, name) in facts.abandoned
+        unknowable = (task, name) in facts.unknowable or (task, name) in facts.once_abandoned
         # What was commanded while the other one was lost is carried out, though that one is back meanwhile.
         lost = lost or name in facts.lost_then.get((task, agent), ())
         if not lost and not container.revived and not idle and not unknowable:

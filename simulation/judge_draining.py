@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from scheduling.container import FINISHED
 from scheduling.desired import Agent, Job, Placement
 from scheduling.failures import given_up
 from scheduling.job import task_id, task_prefix
@@ -29,7 +30,7 @@ def judge_moves(rule: Any, writes: dict[str, WritePlacement], now: float) -> Ite
         stopped = [task for task in tasks if stands(rule, task) != "down"]
         wanted = [task_id(prefix, index) for index in rule.desired.indices(job)]
         ended = sum(_has_ended(rule, task) for task in wanted)
-        left = sum(stands(rule, task) == "running" and task not in writes for task in wanted)
+        left = sum(stands(rule, task) == "running" and _stays(writes.get(task)) for task in wanted)
         update = job.config.update or Update()
         floor = update.floor if update.floor is not None else job.config.scale - update.max_parallel
         if stopped and left < floor - ended:
@@ -68,9 +69,17 @@ def _moved_from(rule: Any, write: WritePlacement) -> Agent | None:
     return None if given_up(rule.actual.report(agent.name, write.task), old) else agent
 
 
+def _stays(write: WritePlacement | None) -> bool:
+    return write is None or any(copy.intent == "run" for copy in write.copies)
+
+
 def _has_ended(rule: Any, task: str) -> bool:
+    """As its policy lets it, with whatever status."""
     row: Placement | None = rule.desired.placements.get(task)
     report = rule.actual.report(row.running, task) if row is not None and row.running else None
-    return (
-        report is not None and row is not None and report.phase is Phase.ENDED and not given_up(report, row)
-    )
+    if report is None or report.phase is not Phase.ENDED or report.instance is None:
+        return False
+    ended, policy = report.instance.process_state.container_exit_status, report.instance.config.restart
+    failed = ended.signaled or ended.exit_status != 0
+    lets = policy == "no" or (policy == "on-failure" and not failed)
+    return report.instance.status == FINISHED and lets

@@ -103,6 +103,19 @@ def test_what_is_stopped_and_not_proven_to_be_gone_is_stopped_again(agent: Agent
     assert agent.steps() == [("t-0", "stop")]
 
 
+def test_what_comes_late_after_the_proof_is_removed_though_it_is_to_be_forgotten(agent: Agent) -> None:
+    """By a put of a predecessor; who says that its placement is gone has not seen it yet."""
+    stopped(agent, "t-0")
+    agent.says({"t-0": "created"})
+    agent.command("forget", "t-0", generation=2)
+    assert agent.steps() == [("t-0", "delete")]
+    agent.replies("t-0", Input.DELETE)
+    agent.says({"t-0": "deleted"})
+    agent.command("forget", "t-0", generation=2)
+    agent.news()
+    assert agent.reported["t-0"] is None
+
+
 def test_a_doubt_outlives_the_outage(agent: Agent) -> None:
     agent.command("run", "t-0")
     agent.steps()
