@@ -10,12 +10,18 @@ class NoActorSystemError(Exception):
     """There is no actor system to join; joining never starts one."""
 
 
-def start_system(admin_port: int) -> Any:
-    """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first."""
-    from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+def start_system(admin_port: int, capabilities: dict[str, Any], leader: str = "") -> Any:
+    """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first.
 
-    capabilities = {"Admin Port": admin_port}
-    return ActorSystem("multiprocTCPBase", capabilities, logDefs=QUIET, transientUnique=True)
+    `capabilities`: what other hosts are told of this one. `leader`: HOST:PORT of the system to join.
+    """
+    from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+    from thespian.system.messages.convention import CONV_ADDR_IPV4_CAPABILITY  # noqa: PLC0415 - as above
+
+    told = {"Admin Port": admin_port, **capabilities}
+    if leader:
+        told[CONV_ADDR_IPV4_CAPABILITY] = leader
+    return ActorSystem("multiprocTCPBase", told, logDefs=QUIET, transientUnique=True)
 
 
 def join_system(admin_port: int) -> Any:
