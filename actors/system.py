@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from typing import Any
+
+ADMIN_START_SECONDS = 30.0
 
 
 class NoActorSystemError(Exception):
@@ -13,7 +16,10 @@ class NoActorSystemError(Exception):
 def start_system(admin_port: int) -> Any:
     """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first."""
     from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+    from thespian.system import multiprocCommon  # noqa: PLC0415
 
+    # Thespian's 5 s are not enough for a fork and two messages on a host that has far too much to do.
+    multiprocCommon.MAX_ADMIN_STARTUP_DELAY = timedelta(seconds=ADMIN_START_SECONDS)
     capabilities = {"Admin Port": admin_port}
     return ActorSystem("multiprocTCPBase", capabilities, logDefs=QUIET, transientUnique=True)
 
