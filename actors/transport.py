@@ -20,13 +20,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from actors import waiting_sockets
 from actors.lifeline import tie_to_launcher, tie_to_parent
 from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
 
 # How long a peer may take to send one message, from its connection on.
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 SECRET_BYTES = 32
+# What is read before the size of a message is known.
+READ_AT_ONCE_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
@@ -102,8 +103,10 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     os.environ["THESPIAN_BASE_IPADDR"] = address
     os.environ["THESPLOG_FILE"] = str(log_file)
 
-    from thespian.system import multiprocCommon  # noqa: PLC0415 - the environment stands before the import
+    from thespian.system import multiprocCommon, multiprocTCPBase  # noqa: PLC0415 - the environment comes first
     from thespian.system.transport import IPBase, TCPTransport, streamBuffer  # noqa: PLC0415
+
+    from actors.quick_transport import QuickTransport  # noqa: PLC0415
 
     signed = SignedPickle(secret)
     TCPTransport.serializer = signed
@@ -111,15 +114,20 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, signed.dumps)
     TCPTransport.MAX_INCOMING_SOCKET_PERIOD = PATIENCE
     TCPTransport.ReceiveBuffer = _bounded(streamBuffer.ReceiveBuffer)
-    TCPTransport.selectors = waiting_sockets
+    multiprocTCPBase.ActorSystemBase.transportType = QuickTransport
     IPBase.IPActorAddress.bindArgs = property(lambda self: ((address, self.sockname[1]),))
     _tie_thespians_processes(multiprocCommon)
 
 
 def _bounded(receive_buffer: type) -> type:
-    """Thespian's receive buffer, with a limit on the size that a header may announce."""
+    """Thespian's receive buffer, with a limit on the size that a header may announce; and a message that is
+    not long is read at once, and not its size first."""
 
     class BoundedReceiveBuffer(receive_buffer):  # type: ignore[misc]  # Thespian has no types
+        def remainingAmount(self) -> int:
+            left: int = READ_AT_ONCE_BYTES if self._size is None else super().remainingAmount()
+            return left
+
         def addMore(self, data: bytes) -> None:
             super().addMore(data)
             if self._size is not None and not 0 <= self._size <= LARGEST_MESSAGE_BYTES:
