@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, ClassVar
 
@@ -9,18 +10,21 @@ import msgspec
 from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
-from actors.hosts import boot_seconds
+from actors.hosts import boot_seconds, is_remote, meets
 from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
 from scheduling.commands import Batch
-from scheduling.lease import ASK_AGAIN_SECONDS, Lease, Succession
+from scheduling.lease import ASK_AGAIN_SECONDS, LEASE_SECONDS, SUCCESSION_SECONDS, Lease, Succession
 from scheduling.replica import Changes
 
 # How long further commands for a state machine are kept back until it has said what became of the last ones:
 # it takes what comes meanwhile in one message.
 BUSY_SECONDS = 0.25
+# A flock on another host than its shepherd ends when it has been granted nothing for so long: it is cut off,
+# or its shepherd is dead. Longer than a successor has to wait for its first lease.
+ALONE_SECONDS = SUCCESSION_SECONDS + LEASE_SECONDS
 # Held for a state machine that has asked for a lease and nothing else.
 NO_COMMANDS = Batch(commands={}, configs={})
 
@@ -30,6 +34,7 @@ class Flock(HarpoonActor):
 
     Its lease to command comes from the shepherd, and is handed on with commands and acknowledgements. It is
     asked for when there is something to command, and renewed while containers change: idle, it costs nothing.
+    On another host than the shepherd's it is renewed all the time: so each knows that the other is there.
     """
 
     topic: ClassVar[Topic] = "actual"
@@ -48,13 +53,21 @@ class Flock(HarpoonActor):
         self.held: dict[str, Batch] = {}
         # By agent: until when its state machine is taken to be busy with commands.
         self._busy_until: dict[str, float] = {}
+        self._followed_at = 0.0
+
+    @staticmethod
+    def actorSystemCapabilityCheck(capabilities: dict[str, Any], requirements: dict[str, Any]) -> bool:
+        """Whether a flock may be made on a host: the one that the shepherd has chosen."""
+        return meets(capabilities, requirements)
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
         if self.settings is None:
             self.settings, self.shepherd = message.settings, sender
             self.publisher.epoch = message.epoch
+            self._followed_at = boot_seconds()
             self.broadcast_to(sender)
+            self._keep_in_touch(self._followed_at)
         for agent in [name for name in self.endpoints if message.agents.get(name) != self.endpoints[name]]:
             self._release(agent)
         changes: Changes = {}
@@ -79,7 +92,9 @@ class Flock(HarpoonActor):
         if any(key[0] == CONTAINER for key in message.update.changes):
             self._renew(now)
             self._busy_until.pop(agent, None)
-        self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
+        self.publisher.publish(
+            self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
+        )
         if agent in self.held:
             self._pass_on()
 
@@ -126,6 +141,16 @@ class Flock(HarpoonActor):
         if self.lease.asks(now):
             self.send(self.shepherd, LeaseRequest(holder=self.publisher.epoch, asked_at=now))
 
+    def _keep_in_touch(self, now: float) -> None:
+        """On another host than the shepherd's: renew the lease, needed or not; alone for too long, end."""
+        if not is_remote(self.shepherd):
+            return
+        if now - max(self._followed_at, self.lease.granted_at) > ALONE_SECONDS:
+            self.log.warning("has heard nothing of its shepherd for %.0f s; ends", ALONE_SECONDS)
+            os._exit(0)
+        self._renew(now)
+        self.wake_within(ASK_AGAIN_SECONDS)
+
     def _lease_for(self, agent: str, now: float) -> float:
         """Until when this agent's state machine may command; 0 for not now."""
         if not self.lease.valid(now) or not self.turns.may_grant(agent, now):
@@ -148,6 +173,8 @@ class Flock(HarpoonActor):
 
     def tick(self) -> None:
         """Make state machines anew whose pause is over, or that never came up."""
+        if self.shepherd is not None:
+            self._keep_in_touch(boot_seconds())
         for agent in self.machines.give_up_silent():
             self._ended(agent, proven=False)
             self.log.warning("the state machine of %s did not come up; making it anew", agent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,8 @@ FIRST_PAUSE_SECONDS = 0.1
 # A child that dies before it is up does not always bring a ChildActorExited: one that has said nothing for
 # this long after it was made counts as dead.
 FIRST_WORD_SECONDS = 10.0
+# Longer than Thespian takes to notice that a member is gone, with which all that was there is given up.
+TALKER_SILENT_SECONDS = 10.0
 
 
 class Child(msgspec.Struct):
@@ -31,6 +34,7 @@ class Child(msgspec.Struct):
     made_at: float
     epoch: str = ""
     heard: bool = False
+    heard_at: float = 0.0
     deaths: int = 0
     restarts: int = 0
     due_at: float = 0.0
@@ -46,9 +50,12 @@ class Nursery:
         self.restarts = 0
         self._names: dict[str, str] = {}
 
-    def make(self, name: str, kind: Any = None) -> Any:
-        """Create the child of this name, for the first time or anew; returns its address."""
-        address = self._parent.createActor(kind or self._kind)
+    def make(self, name: str, kind: Any = None, required: Mapping[str, Any] | None = None) -> Any:
+        """Create the child of this name, for the first time or anew; returns its address.
+
+        `required`: what it needs of a host, where that is not the parent's.
+        """
+        address = self._parent.createActor(kind or self._kind, required)
         child = self.children.setdefault(name, Child(address, time.monotonic()))
         child.address, child.made_at, child.heard = address, time.monotonic(), False
         child.epoch = uuid4().hex
@@ -64,21 +71,27 @@ class Nursery:
         name = self.name_of(address)
         if name is None or (epoch is not None and epoch != self.children[name].epoch):
             return None
-        self.children[name].heard = True
+        child = self.children[name]
+        child.heard, child.heard_at = True, time.monotonic()
         return name
 
     def epoch_of(self, name: str) -> str:
         """The epoch that a child is to broadcast under."""
         return self.children[name].epoch
 
-    def give_up_silent(self) -> list[str]:
-        """Take those that never said a word for dead, and ask them to end in case they are not."""
+    def give_up_silent(self, talkers: Collection[str] = ()) -> list[str]:
+        """Take those that never said a word for dead, and ask them to end in case they are not.
+
+        `talkers`: those who say something all the time, so that a long silence means the same.
+        """
         now = time.monotonic()
-        silent = [
-            child.address
-            for child in self.children.values()
-            if child.address is not None and not child.heard and now - child.made_at > FIRST_WORD_SECONDS
-        ]
+        silent = []
+        for each, child in self.children.items():
+            if child.address is None:
+                continue
+            mute = not child.heard and now - child.made_at > FIRST_WORD_SECONDS
+            if mute or (child.heard and each in talkers and now - child.heard_at > TALKER_SILENT_SECONDS):
+                silent.append(child.address)
         for address in silent:
             self._parent.send(address, ActorExitRequest())
         return [name for address in silent if (name := self.lost(address)) is not None]

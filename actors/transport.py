@@ -4,37 +4,49 @@ As shipped, every actor listens on all addresses and unpickles what arrives. Her
 HMAC-SHA256 of the cluster secret that is checked before anything is unpickled, sockets are bound to
 the configured address only, and the size a peer may announce is bounded. It also ties Thespian's own
 processes to the launcher (`actors.lifeline`). Call `secure` before the first ActorSystem of a process;
-forked actors inherit it. What a signature does not do (hide, or stop replays) is in docs/security.md.
+forked actors inherit it. What a signature does not do (hide, or stop fresh replays) is in docs/security.md.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
 import pickle
-import secrets
+import socket
+import struct
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from actors.lifeline import tie_to_launcher, tie_to_parent
-from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
+from config.bounds import (
+    LARGEST_MESSAGE_BYTES,
+    MESSAGE_SECONDS,
+    MOST_TRANSMITS,
+    OLDEST_MESSAGE_SECONDS,
+    SILENT_SEND_SECONDS,
+)
 
 # How long a peer may take to send one message, from its connection on.
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
-SECRET_BYTES = 32
 # What is read before the size of a message is known.
 READ_AT_ONCE_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
+# When it was signed, in seconds since 1970.
+_STAMP = struct.Struct(">d")
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
 _ENVIRONMENT = {
     "THESPIAN_MAX_PENDING_TRANSMITS": str(MOST_TRANSMITS),
     "THESPLOG_FILE_MAXSIZE": str(256 * 1024),
     "THESPLOG_THRESHOLD": "WARNING",
+    # Members say each 2 s that they are there, and are lost after 6 s of silence. Another form is ignored.
+    "CONVENTION_REREGISTRATION_PERIOD": "0:02",
+    "CONVENTION_RESTART_PERIOD": "0:02",
+    "CONVENTION_REGISTRATION_MISS_MAX": "3",
 }
 
 
@@ -42,57 +54,35 @@ class ForgedMessageError(Exception):
     """A message without a right signature: it was not unpickled."""
 
 
+class StaleMessageError(Exception):
+    """A message that was signed long ago: somebody has recorded it, or the clocks of two hosts differ."""
+
+
 class SignedPickle:
-    """A serializer that signs what it writes, and reads only what it has signed."""
+    """A serializer that signs what it writes, and reads only what it has signed, and lately."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def dumps(self, value: object) -> bytes:
-        """Signature, then pickle."""
-        body = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        """Signature, time, pickle."""
+        body = _STAMP.pack(time.time()) + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
         return self._sign(body) + body
 
     def loads(self, data: bytes) -> Any:
-        """The value, if the signature is right. Raises ForgedMessageError otherwise."""
+        """The value, if the signature is right. Raises ForgedMessageError otherwise, or StaleMessageError."""
         signature, body = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
             raise ForgedMessageError("a message without a right signature was refused")
-        return pickle.loads(body)  # noqa: S301 - only after its signature was checked
+        value = pickle.loads(body[_STAMP.size :])  # noqa: S301 - only after its signature was checked
+        (signed_at,) = _STAMP.unpack_from(body)
+        # What is only a text is an acknowledgement; those are signed once for a process's whole life.
+        if abs(time.time() - signed_at) > OLDEST_MESSAGE_SECONDS and not isinstance(value, str):
+            raise StaleMessageError("a message that was signed long ago was refused")
+        return value
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")
-
-
-def load_secret(path: Path) -> bytes:
-    """The cluster secret in this file, made there (mode 0600) if the file does not exist.
-
-    Raises OSError, or ValueError when the file is readable by others or too short.
-    """
-    if not path.exists():
-        _make_secret(path)
-    if path.stat().st_mode & 0o077:
-        raise ValueError(f"the secret {path} is readable by others; chmod 600 it")
-    secret = path.read_text().strip()
-    if len(secret) < SECRET_BYTES:
-        raise ValueError(
-            f"the secret {path} has {len(secret)} characters; it must have {SECRET_BYTES} or more"
-        )
-    return secret.encode()
-
-
-def _make_secret(path: Path) -> None:
-    """Write it beside and link it into place: whole or not at all, and the first of two writers wins."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(beside)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def secure(secret: bytes, address: str, log_file: Path) -> None:
@@ -116,7 +106,10 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     TCPTransport.ReceiveBuffer = _bounded(streamBuffer.ReceiveBuffer)
     multiprocTCPBase.ActorSystemBase.transportType = QuickTransport
     IPBase.IPActorAddress.bindArgs = property(lambda self: ((address, self.sockname[1]),))
-    _tie_thespians_processes(multiprocCommon)
+    # Thespian takes all addresses of a host, loopback too, for one and the same. Ours is one address, and two
+    # hosts of a convention may each have a 127.0.0.1.
+    IPBase.thisSystem._myAddresses = {address}
+    _tie_thespians_processes(multiprocCommon, TCPTransport.TCPTransport)
 
 
 def _bounded(receive_buffer: type) -> type:
@@ -136,13 +129,33 @@ def _bounded(receive_buffer: type) -> type:
     return BoundedReceiveBuffer
 
 
-def _tie_thespians_processes(multiproc_common: Any) -> None:
+def _impatient(new_socket: Any) -> Any:
+    """Thespian's maker of sockets, so that a send to a silent host fails, and is tried on a new connection.
+
+    For this process, the admin: what admins say to each other (who is there) is said again all the time.
+    Actors leave it to TCP, which delivers in order once the network is whole again.
+    """
+    milliseconds, admin = int(SILENT_SEND_SECONDS * 1000), os.getpid()
+
+    def new_impatient_socket(*arguments: Any, **options: Any) -> Any:
+        made = new_socket(*arguments, **options)
+        if os.getpid() != admin:  # an actor, forked from here
+            return made
+        one = made[0] if isinstance(made, tuple) else made  # accept() returns the peer's address, too
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        return made
+
+    return new_impatient_socket
+
+
+def _tie_thespians_processes(multiproc_common: Any, transport: Any) -> None:
     """The admin and the logger are Thespian's, but must not outlive their makers either."""
     start_logger = multiproc_common.startupASLogger
 
     class TiedAdmin(multiproc_common.MultiProcAdmin):  # type: ignore[misc]  # Thespian has no types
         def __init__(self, *arguments: Any) -> None:
             tie_to_launcher()
+            transport.new_socket = _impatient(transport.new_socket)
             super().__init__(*arguments)
 
     def start_tied_logger(*arguments: Any) -> None:

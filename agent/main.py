@@ -14,7 +14,6 @@ import click
 import psutil
 
 from agent import STARTED_BY
-from agent.about import version
 from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
 from agent.runtime import end_leftovers
@@ -23,6 +22,7 @@ from agent.settings import Settings
 from agent.store import DataDirError, Store, lock_data_dir
 from agent.user import UserError, find_user
 from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
+from config.version import version
 
 _BYTES_PER_MB = 1024 * 1024
 

@@ -98,6 +98,8 @@ ACKNOWLEDGE_SECONDS = 60.0
 LARGEST_MESSAGE_BYTES = 256 * 1024 * 1024
 # s: arrival of one message between actors → its connection is closed
 MESSAGE_SECONDS = 60.0
+# s: age of a message between actors, by its signature → it is refused
+OLDEST_MESSAGE_SECONDS = 300.0
 # messages: messages of an actor on their way at a time → the next one is queued
 MOST_TRANSMITS = 500
 # messages: messages kept until an actor is wired → dropped; senders send them again
@@ -126,8 +128,24 @@ LONGEST_RESTART_SECONDS = 10.0
 RECOVERED_SECONDS = 60.0
 # starts: ends in a row of web or the Supervisor → the launcher gives up, exit code 1
 MOST_STARTS = 10
+# s: pause before web, the Supervisor or a member's actors are started anew → the pause grows no further
+LONGEST_START_PAUSE_SECONDS = 2.0
 # agents: the setting `flock_size` → the start is refused
 LARGEST_FLOCK = 200
+# flocks: the setting `flocks`, flocks of one host → the start is refused
+MOST_FLOCKS = 400
+# members: hosts beside the leader, lost ones too → the longest lost is forgotten, or one more is not used
+MOST_MEMBERS = 64
+# zones: zones by which agents are spread over flocks → agents of further ones are taken for agents of none
+MOST_ZONES = 64
+# s: a send of an actor admin to a silent host → it is sent again, on a new connection
+SILENT_SEND_SECONDS = 6.0
+# s: an answer of the leader to one who wants to join → it counts as unreachable, and is asked again
+LEADER_ANSWER_SECONDS = 2.0
+# s: pause of `join` before a leader that is unreachable is tried again → the pause grows no further
+LONGEST_JOIN_PAUSE_SECONDS = 5.0
+# bytes: an answer of the leader to one who wants to join → it counts as unreachable
+LARGEST_LEADER_ANSWER_BYTES = 4 * 1024 * 1024
 # agents: agents in the agents file → the file is refused, those known stay
 MOST_AGENTS = 10_000
 # bytes: the agents file → the file is refused, those known stay

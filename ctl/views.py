@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 import click
 import msgspec
 
+from config.version import version as version_here
 from ctl.names import Found, find, unknown
 from ctl.options import output_option
 from ctl.session import Session
@@ -109,17 +109,9 @@ class _Version(msgspec.Struct, frozen=True):
 def version(session: Session) -> None:
     """Show the version of harpoonctl and of the scheduler."""
     if not session.as_json:
-        session.line(f"harpoonctl {own_version()}")
+        session.line(f"harpoonctl {version_here()}")
     answer = session.client.get("api", "v1", "version")
     if session.as_json:
         session.json(answer.json())
     else:
         session.line(f"scheduler {answer.read_as(_Version).version} at {session.client.endpoint}")
-
-
-def own_version() -> str:
-    """The version of the installed package."""
-    try:
-        return metadata.version("harpoon-scheduler")
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -6,12 +6,12 @@ In the picture this is `web`: it holds a replica of both states, shows it, and h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 import falcon
 import falcon.asgi
 
+from config.version import version
 from scheduling.placement import Algorithm, least_used
 from web import health, task_signals, v0, v1_agents, v1_brake, v1_jobs, v1_migrations, v1_snapshot, v1_tasks
 from web import logs as task_logs
@@ -26,8 +26,6 @@ from web.problems import add_handlers
 from web.requests_in import OriginGuard
 from web.v0_pages import V0Pages
 from web.v1_plan import Planner
-
-DISTRIBUTION = "harpoon-scheduler"
 
 
 def create_app(
@@ -86,11 +84,3 @@ class EndOfStreams:
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Called by the server, once."""
         self._hub.close()
-
-
-def version() -> str:
-    """The version of the program that is installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "unknown"

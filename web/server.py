@@ -12,8 +12,9 @@ from typing import Any
 import click
 from gunicorn.app.base import BaseApplication
 
-from actors.lifeline import tie_to_parent
-from actors.transport import load_secret, secure
+from actors.lifeline import launcher_pid, tie_to_parent
+from actors.secret import load_secret
+from actors.transport import secure
 from config.trusted_hosts import is_loopback
 from scheduling.placement import algorithm
 
@@ -69,24 +70,24 @@ def _after_fork(_server: Any, _worker: Any) -> None:
 @click.option("--fd", type=int, required=True)
 @click.option("--admin-port", type=int, required=True)
 @click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--secret", type=click.Path(path_type=Path), required=True)
 @click.option("--address", required=True)
 @click.option("--workers", type=int, required=True)
 @click.option("--placement", required=True, help="The placement algorithm, for plans.")
-@click.option("--parent", type=int, required=True)
 @click.option("--name", "names", multiple=True, required=True, help="The listening host, then other names.")
 def main(
     fd: int,
     admin_port: int,
     data: Path,
+    secret: Path,
     address: str,
     workers: int,
     placement: str,
-    parent: int,
     names: tuple[str, ...],
 ) -> None:
     """Serve HTTP on an inherited socket until the launcher ends."""
-    tie_to_parent(expected=parent, sent=signal.SIGTERM)
-    secure(load_secret(data / "secret"), address, data / "thespian.log")
+    tie_to_parent(expected=launcher_pid(), sent=signal.SIGTERM)
+    secure(load_secret(secret), address, data / "thespian.log")
     options = {
         "bind": f"fd://{fd}",
         "workers": workers,

@@ -19,7 +19,7 @@ class Parent:
     def __init__(self) -> None:
         self.made = 0
 
-    def createActor(self, _kind: Any) -> int:  # noqa: N802 - Thespian's name
+    def createActor(self, _kind: Any, _required: Any) -> int:  # noqa: N802 - Thespian's name
         self.made += 1
         return self.made
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from actors import transport
+from actors import secret, transport
 
 SIZES = (1, 1000, 60_000, 70_000, 1_500_000)
 LONGEST_SECONDS = 30.0
@@ -64,7 +64,7 @@ class Side:
 def main() -> None:
     """Have the two exchange messages, and say what came of it."""
     directory, messages = Path(sys.argv[1]), int(sys.argv[2])
-    transport.secure(b"x" * transport.SECRET_BYTES, "127.0.0.1", directory / "thespian.log")
+    transport.secure(b"x" * secret.SECRET_BYTES, "127.0.0.1", directory / "thespian.log")
     from thespian.system.transport import TransmitIntent
     from thespian.system.transport.TCPTransport import ExternalTransportCopy
 

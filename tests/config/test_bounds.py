@@ -21,8 +21,9 @@ LOOKS = re.compile(
 )
 # Each with its reason: a name like that of a bound, for something else.
 NO_BOUNDS = {
-    "actors/transport.py SECRET_BYTES": "how long our secret is",
+    "actors/secret.py SECRET_BYTES": "how long our secret is",
     "actors/transport.py _SIGNATURE_BYTES": "how long a signature is",
+    "actors/transport.py READ_AT_ONCE_BYTES": "the size of a first read",
     "actors/agent_link.py _READ_BYTES": "the size of a buffer",
     "agent/artifact.py _CHUNK_BYTES": "the size of a buffer",
     "agent/unzip.py _CHUNK_BYTES": "the size of a buffer",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from story_checks import breaks, holds, until_runs_anywhere
 
+from actors import shepherd
 from actors.flock import NO_COMMANDS
 from actors.messages import Commands, LeaseGrant
 from scheduling import registry
@@ -33,6 +34,8 @@ TWO = "a successor commands alone"
 def cut_off_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst case: a successor is there while the predecessor's lease is as fresh as it can be."""
     monkeypatch.setattr(stage, "DETECTION_SECONDS", (0.1, 0.1))
+    # Nor does a new shepherd give the old lease time to run out while it waits for members.
+    monkeypatch.setattr(shepherd, "GATHERING_SECONDS", 0.0)
 
 
 def elsewhere(world: World) -> None:
