@@ -233,6 +233,10 @@ LOG_SEARCHERS = 4
 LOG_SEARCH_SECONDS = 10.0
 # signals: signals to tasks that a worker sends at a time → 503, Retry-After
 MOST_SIGNALS = 8
+# commands: commands in tasks that a worker passes on at a time → 503
+MOST_EXECS = 64
+# s: the orderly end of a connection to an agent about a command → it is closed all the same
+EXEC_CLOSE_SECONDS = 2.0
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is

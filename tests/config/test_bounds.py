@@ -34,6 +34,7 @@ NO_BOUNDS = {
     "agent/process.py _LONGEST_WORD_BYTES": "the kernel's",
     "agent/process.py _POINTER_BYTES": "the kernel's",
     "agent/procfs.py _PAGE_BYTES": "the kernel's",
+    "ctl/exec_link.py _CHUNK_BYTES": "the size of a buffer",
     "ctl/client.py _CHUNK_BYTES": "the size of a buffer",
     "ctl/progress.py _LINES_AROUND": "what else is on the screen",
     "ctl/tables.py _WIDEST_ADDRESS": "when a column is broken into lines",
