@@ -14,13 +14,11 @@ from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseReques
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
+from scheduling.busy import BUSY_SECONDS, BusyMachines
 from scheduling.commands import Batch
-from scheduling.lease import ASK_AGAIN_SECONDS, Lease, Succession
+from scheduling.lease import Lease, Succession
 from scheduling.replica import Changes
 
-# How long further commands for a state machine are kept back until it has said what became of the last ones:
-# it takes what comes meanwhile in one message.
-BUSY_SECONDS = 0.25
 # Held for a state machine that has asked for a lease and nothing else.
 NO_COMMANDS = Batch(commands={}, configs={})
 
@@ -46,8 +44,7 @@ class Flock(HarpoonActor):
         self.turns = Succession()
         # By agent: commands that wait for a lease, or for the state machine.
         self.held: dict[str, Batch] = {}
-        # By agent: until when its state machine is taken to be busy with commands.
-        self._busy_until: dict[str, float] = {}
+        self.busy = BusyMachines()
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
@@ -77,9 +74,9 @@ class Flock(HarpoonActor):
         now = boot_seconds()
         if any(key[0] == CONTAINER for key in message.update.changes):
             self._renew(now)
-            self._busy_until.pop(agent, None)
+            self.busy.is_free(agent)
         self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
-        if agent in self.held:
+        if self.held:
             self._pass_on()
 
     def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
@@ -96,7 +93,7 @@ class Flock(HarpoonActor):
         agent = self.machines.name_of(sender)
         if agent is not None:
             self.held.setdefault(agent, NO_COMMANDS)
-            self._busy_until.pop(agent, None)
+            self.busy.is_free(agent)
             self._pass_on()
 
     def receiveMsg_LeaseGrant(self, message: LeaseGrant, sender: Any) -> None:
@@ -111,15 +108,14 @@ class Flock(HarpoonActor):
         if self.held:
             self._renew(now)
         for agent in list(self.held):
-            until = self._lease_for(agent, now) if now >= self._busy_until.get(agent, 0.0) else 0.0
+            until = self._lease_for(agent, now) if self.busy.may_command(agent, now) else 0.0
             if until:
                 batch, machine = self.held.pop(agent), self.machines.address_of(agent)
                 if machine is not None:
-                    self._busy_until[agent] = now + BUSY_SECONDS
+                    self.busy.commanded(agent, now)
                     self.send(machine, Commands(batch=batch, lease_until=until))
         if self.held:
-            without_lease = self.held.keys() - self._busy_until.keys()
-            self.wake_within(ASK_AGAIN_SECONDS if without_lease else BUSY_SECONDS)
+            self.wake_within(BUSY_SECONDS)
 
     def _renew(self, now: float) -> None:
         if self.lease.asks(now):
@@ -172,7 +168,7 @@ class Flock(HarpoonActor):
         to end may be stopped, or slow, and have a lease still."""
         self.turns.ended(agent, proven=proven)
         self.held.pop(agent, None)
-        self._busy_until.pop(agent, None)
+        self.busy.is_free(agent)
 
     def _publish_nursery(self) -> None:
         # By the epoch: a flock has no name of its own, and its successor begins anew.

@@ -27,7 +27,7 @@ from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 SECRET_BYTES = 32
 # What is read before the size of a message is known.
-READ_AT_ONCE_BYTES = 64 * 1024
+READ_AHEAD_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
@@ -125,7 +125,7 @@ def _bounded(receive_buffer: type) -> type:
 
     class BoundedReceiveBuffer(receive_buffer):  # type: ignore[misc]  # Thespian has no types
         def remainingAmount(self) -> int:
-            left: int = READ_AT_ONCE_BYTES if self._size is None else super().remainingAmount()
+            left: int = READ_AHEAD_BYTES if self._size is None else super().remainingAmount()
             return left
 
         def addMore(self, data: bytes) -> None:
