@@ -159,19 +159,17 @@ class StateMachine(HarpoonActor):
 
         Returns when to look again, None for not by itself.
         """
-        began_at = heard_at = now = time.monotonic()
+        began_at = now = time.monotonic()
         self._pace.heard(now, busy=True)
         next_at: float | None = None
-        while self.executor.busy and now - began_at < LONGEST_ROUND_SECONDS:
-            happenings = mailbox.drain(max(heard_at + self._pace.pause_seconds - now, 0.0))
+        happenings: list[Happening] | None = None
+        while self.executor.busy and happenings != [] and now - began_at < LONGEST_ROUND_SECONDS:
+            happenings = mailbox.drain(self._pace.pause_seconds)
             self._take_in(happenings)
             next_at = self._act(time.time())
             now = time.monotonic()
             if happenings:
                 self._pace.heard(now, busy=self.executor.busy)
-                heard_at = now
-            elif now - heard_at >= self._pace.pause_seconds:
-                break
         return next_at
 
     def _act(self, now: float) -> float | None:
@@ -186,8 +184,7 @@ class StateMachine(HarpoonActor):
         """Send what is due while we may; else ask our flock, and send it once it has answered."""
         at = boot_seconds()
         if self.lease.valid(at):
-            for request in self.executor.requests(now):
-                self.senders.send(request, self.lease.until)
+            self.senders.send(self.executor.requests(now), self.lease.until)
         elif self.executor.has_requests(now):
             if self.lease.asks(at):
                 self.send(self.flock, LeaseRequest(holder=self.publisher.epoch, asked_at=at))
@@ -207,6 +204,8 @@ class StateMachine(HarpoonActor):
         if old is None or totals(old) != totals(self._resources):
             self.status = msgspec.structs.replace(self.status, resources=self._resources)
         if saw.first:
+            self.executor.in_flight_limit = max(REQUESTS_IN_FLIGHT, saw.batch_items)
+            self.senders.batch_items = saw.batch_items
             self._set_link("connected", "")
 
     def _set_link(self, link: str, error: str) -> None:

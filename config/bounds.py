@@ -222,6 +222,10 @@ MOST_HELD_SHOWN = 100
 
 # bytes: the body of a request → 413
 AGENT_BODY_BYTES = 1024 * 1024
+# items: containers in one request of the batch extension → 413
+AGENT_BATCH_ITEMS = 100
+# characters: what is told of one item of a batch → the rest is cut off
+AGENT_RESULT_CHARACTERS = 300
 # watchers: event streams of an agent, one for each scheduler → 503, Retry-After
 AGENT_MOST_WATCHERS = 64
 # followers: logs of an agent that are read along → 503, Retry-After

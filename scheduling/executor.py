@@ -72,7 +72,8 @@ class Executor:
     def __init__(self, agent: str, rng: Random, in_flight_limit: int = REQUESTS_IN_FLIGHT) -> None:
         self.agent = agent
         self._rng = rng
-        self._limit = in_flight_limit
+        # How many containers may have a request under way.
+        self.in_flight_limit = in_flight_limit
         self._records: dict[str, _Record] = {}
         self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
@@ -164,7 +165,7 @@ class Executor:
 
     def has_requests(self, now: float) -> bool:
         """Whether `requests` would return any now."""
-        return self._in_flight < self._limit and any(
+        return self._in_flight < self.in_flight_limit and any(
             not record.in_flight and record.retry_at <= now and STEPS[record.phase, record.goal] is not None
             for record in map(self._records.get, self._ready)
             if record is not None
@@ -174,7 +175,7 @@ class Executor:
         """The requests to send now; each counts as in flight until `replied`."""
         sending: list[Request] = []
         for task in list(self._ready):
-            if self._in_flight >= self._limit:
+            if self._in_flight >= self.in_flight_limit:
                 break
             record = self._records.get(task)
             del self._ready[task]
