@@ -15,7 +15,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |\r\n|$)")
 _HEADER = re.compile(rb"(?i)\r\n(content-length|connection|transfer-encoding|harpoon-batch):[ \t]*([^\r\n]*)")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LENGTH = re.compile(rb"\d{1,15}")
-_BATCH = batch_wire.HEADER.lower().encode()
+_TAKES = batch_wire.HEADER.lower().encode()
 _WITHOUT_BODY = (204, 304)
 # Where in a chunked body we are.
 _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)
@@ -107,7 +107,7 @@ class ReplyParser:
             self._left = int(length)
         else:
             raise BadReplyError(f"the content length {length[:60]!r}")
-        batch_items = headers.get(_BATCH, b"")
+        batch_items = headers.get(_TAKES, b"")
         self.batch_items = int(batch_items) if _LENGTH.fullmatch(batch_items) else 0
         self.status = status
         self.done = self._left == 0 and not self._chunked
