@@ -46,6 +46,7 @@ NO_BOUNDS = {
     "web/log_search.py _LINES": "a decoder",
     "agent/log.py _STAMP_BYTES": "how long a stamp is",
     "web/agent_logs.py _READ_BYTES": "the size of a buffer",
+    "actors/transport.py READ_AHEAD_BYTES": "the size of a buffer",
     "web/logs.py DEFAULT_HISTORY_LINES": "a default",
     "web/requests_in.py _LARGEST_INDEX": "what 64 bits hold",
     "agent/api.py _DEFAULT_HISTORY_LINES": "a default",
