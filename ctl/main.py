@@ -26,7 +26,7 @@ from ctl.plans import plan
 from ctl.session import Output, Session, complain
 from ctl.signals import send_signal
 from ctl.snapshots import snapshot
-from ctl.views import agents, job, jobs, ps, registry, version
+from ctl.views import agents, job, jobs, members, ps, registry, version
 from ctl.watch import events, logs
 from scheduling.durations import Duration
 
@@ -86,6 +86,7 @@ COMMANDS = (
     ps,
     agents,
     agent,
+    members,
     brake,
     events,
     logs,
