@@ -26,6 +26,7 @@ from config.bounds import (
     LARGEST_MESSAGE_BYTES,
     MESSAGE_SECONDS,
     MOST_TRANSMITS,
+    MOST_UNREAD_BYTES,
     OLDEST_MESSAGE_SECONDS,
     SILENT_SEND_SECONDS,
 )
@@ -35,8 +36,9 @@ PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 # What is read before the size of a message is known.
 READ_AHEAD_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
-# When it was signed, in seconds since 1970.
+# When it was signed, in seconds since 1970. A text is an acknowledgement, signed once for a process's life.
 _STAMP = struct.Struct(">d")
+_TIMELESS = 0.0
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
 _ENVIRONMENT = {
@@ -66,22 +68,21 @@ class SignedPickle:
 
     def dumps(self, value: object) -> bytes:
         """Signature, time, pickle."""
-        body = _STAMP.pack(time.time()) + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        stamp = _TIMELESS if isinstance(value, str) else time.time()
+        body = _STAMP.pack(stamp) + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
         return self._sign(body) + body
 
-    def loads(self, data: bytes) -> Any:
+    def loads(self, data: bytes | bytearray) -> Any:
         """The value, if the signature is right. Raises ForgedMessageError otherwise, or StaleMessageError."""
         signature, body = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
             raise ForgedMessageError("a message without a right signature was refused")
-        value = pickle.loads(body[_STAMP.size :])  # noqa: S301 - only after its signature was checked
-        (signed_at,) = _STAMP.unpack_from(body)
-        # What is only a text is an acknowledgement; those are signed once for a process's whole life.
-        if abs(time.time() - signed_at) > OLDEST_MESSAGE_SECONDS and not isinstance(value, str):
+        (stamp,) = _STAMP.unpack_from(body)
+        if stamp != _TIMELESS and abs(time.time() - stamp) > OLDEST_MESSAGE_SECONDS:
             raise StaleMessageError("a message that was signed long ago was refused")
-        return value
+        return pickle.loads(body[_STAMP.size :])  # noqa: S301 - only after its signature was checked
 
-    def _sign(self, body: bytes) -> bytes:
+    def _sign(self, body: bytes | bytearray) -> bytes:
         return hmac.digest(self._secret, body, "sha256")
 
 
@@ -113,10 +114,20 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
 
 
 def _bounded(receive_buffer: type) -> type:
-    """Thespian's receive buffer, with a limit on the size that a header may announce; and a message that is
-    not long is read at once, and not its size first."""
+    """Thespian's receive buffer, with a limit on the size that a header may announce, and on all of them; and
+    a message that is not long is read at once, and not its size first.
+
+    Who sends is not known before a message is whole: until then it must not cost memory or time without end.
+    """
 
     class BoundedReceiveBuffer(receive_buffer):  # type: ignore[misc]  # Thespian has no types
+        unread_bytes = 0  # of all buffers of this process
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self._buf: bytes | bytearray = b""
+            self._counted = 0
+
         def remainingAmount(self) -> int:
             left: int = READ_AHEAD_BYTES if self._size is None else super().remainingAmount()
             return left
@@ -125,6 +136,18 @@ def _bounded(receive_buffer: type) -> type:
             super().addMore(data)
             if self._size is not None and not 0 <= self._size <= LARGEST_MESSAGE_BYTES:
                 raise ForgedMessageError(f"a message of {self._size} bytes was announced and refused")
+            # Bytes would be copied as a whole for each piece that comes.
+            if isinstance(self._buf, bytes) and self._size is not None:
+                self._buf = bytearray(self._buf)
+            BoundedReceiveBuffer.unread_bytes += len(self._buf) - self._counted
+            self._counted = len(self._buf)
+            if BoundedReceiveBuffer.unread_bytes > MOST_UNREAD_BYTES:
+                raise ForgedMessageError(
+                    f"more than {MOST_UNREAD_BYTES} bytes of messages that are not whole"
+                )
+
+        def __del__(self) -> None:
+            BoundedReceiveBuffer.unread_bytes -= self._counted
 
     return BoundedReceiveBuffer
 

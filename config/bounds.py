@@ -102,6 +102,8 @@ ACKNOWLEDGE_SECONDS = 60.0
 
 # bytes: one message between actors → its connection is closed
 LARGEST_MESSAGE_BYTES = 256 * 1024 * 1024
+# bytes: messages to one actor that have come in part, together → the connection that brings more is closed
+MOST_UNREAD_BYTES = 512 * 1024 * 1024
 # s: arrival of one message between actors → its connection is closed
 MESSAGE_SECONDS = 60.0
 # s: age of a message between actors, by its signature → it is refused

@@ -27,7 +27,7 @@ from ctl.plans import plan
 from ctl.session import Output, Session, complain
 from ctl.signals import send_signal
 from ctl.snapshots import snapshot
-from ctl.views import agents, job, jobs, ps, registry, version
+from ctl.views import agents, job, jobs, members, ps, registry, version
 from ctl.watch import events, logs
 from scheduling.durations import Duration
 
@@ -87,6 +87,7 @@ COMMANDS = (
     ps,
     agents,
     agent,
+    members,
     brake,
     events,
     logs,

@@ -173,6 +173,27 @@ class Agents(msgspec.Struct, frozen=True):
     agents: list[Agent]
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A host of the convention: `link` since `since`, seconds since 1970."""
+
+    name: str
+    address: str = ""
+    role: str = ""
+    zone: str = ""
+    link: str = ""
+    since: float = 0.0
+    flocks: int = 0
+    most_flocks: int = 0
+    agents: int = 0
+    note: str = ""
+
+
+class Members(msgspec.Struct, frozen=True):
+    """GET /api/v1/members."""
+
+    members: list[Member]
+
+
 class Brake(msgspec.Struct, frozen=True):
     """GET /api/v1/brake: whether too many agents are away for any to be declared lost, and who is away."""
 

@@ -11,8 +11,8 @@ from config.version import version as version_here
 from ctl.names import Found, find, unknown
 from ctl.options import output_option
 from ctl.session import Session
-from ctl.shapes import Agents, Job, Jobs, Tasks
-from ctl.tables import agents_table, job_page, jobs_table, registry_table, tasks_table
+from ctl.shapes import Agents, Job, Jobs, Members, Tasks
+from ctl.tables import agents_table, job_page, jobs_table, members_table, registry_table, tasks_table
 
 
 def all_jobs(session: Session) -> list[Job]:
@@ -85,6 +85,18 @@ def agents(session: Session) -> None:
         session.json(answer.json())
     else:
         session.show(agents_table(answer.read_as(Agents).agents))
+
+
+@click.command()
+@output_option
+@click.pass_obj
+def members(session: Session) -> None:
+    """List the hosts that agents are followed from: the leader, and those that have joined it."""
+    answer = session.client.get("api", "v1", "members")
+    if session.as_json:
+        session.json(answer.json())
+    else:
+        session.show(members_table(answer.read_as(Members).members))
 
 
 @click.command()

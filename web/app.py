@@ -15,6 +15,7 @@ from config.version import version
 from scheduling.placement import Algorithm, least_used
 from web import (
     health,
+    members,
     task_exec,
     task_signals,
     v0,
@@ -69,6 +70,7 @@ def create_app(
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
     v1_brake.add_routes(app, cluster)
+    members.add_routes(app, cluster)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     task_signals.add_routes(app, cluster, encoded)

@@ -13,6 +13,7 @@ from scheduling.job import JobConfig
 from scheduling.snapshot import Snapshot
 from scheduling.update import Update
 from web.encoded import JSON
+from web.members import MemberView
 from web.operations import OPERATIONS, Operation
 from web.pages import Page, send_page
 from web.shapes import (
@@ -60,6 +61,7 @@ def _schemas() -> dict[str, Any]:
         TaskView,
         AgentView,
         BrakeView,
+        MemberView,
         ChangeReply,
         RestoreReply,
         SignalReply,

@@ -293,6 +293,15 @@ OPERATIONS = (
     ),
     Operation(
         method="get",
+        path="/api/v1/members",
+        text="The hosts of the convention, the leader first, and the flocks and agents of each.",
+        reply="MemberView",
+        key="members",
+        query=_WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="get",
         path="/api/v1/brake",
         text="Whether so many agents are away that none is declared lost, and until when.",
         reply="BrakeView",

@@ -49,6 +49,7 @@ def test_a_worker_with_everything_is_ready() -> None:
                 for kind in ("flock", "state_machine")
             ),
         ],
+        "members": [],
         "version": cluster.state.version,
     }
 
