@@ -64,6 +64,7 @@ class Flock(HarpoonActor):
         """From the shepherd: these agents, and no others, are ours."""
         if self.settings is None:
             self.settings, self.shepherd = message.settings, sender
+            self.publisher.epoch = message.epoch
             self._followed_at = boot_seconds()
             self.broadcast_to(sender)
             self._keep_in_touch(self._followed_at)
@@ -84,7 +85,7 @@ class Flock(HarpoonActor):
 
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """From a state machine: merge what changed, and pass it on."""
-        agent = self.machines.heard_from(sender)
+        agent = self.machines.heard_from(sender, message.update.epoch)
         if agent is None:
             return
         now = boot_seconds()
@@ -192,7 +193,8 @@ class Flock(HarpoonActor):
             raise AssertionError("a flock without settings")
         self.replicas.setdefault(agent, ActualReplica())
         machine = self.machines.make(agent)
-        self.send(machine, Follow(agents={agent: self.endpoints[agent]}, settings=self.settings))
+        agents, epoch = {agent: self.endpoints[agent]}, self.machines.epoch_of(agent)
+        self.send(machine, Follow(agents=agents, settings=self.settings, epoch=epoch))
 
     def _ended(self, agent: str, *, proven: bool) -> None:
         """Its state machine is given up. One that was reaped sends nothing any more; one that was only told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from thespian.actors import ActorExitRequest
@@ -24,10 +25,14 @@ TALKER_SILENT_SECONDS = 10.0
 
 
 class Child(msgspec.Struct):
-    """One child: its address (None while it waits to be made), and how it has been doing."""
+    """One child: its address (None while it waits to be made), and how it has been doing.
+
+    `epoch`: its name in this life, for children that broadcast: they are told it, and give it back.
+    """
 
     address: Any
     made_at: float
+    epoch: str = ""
     heard: bool = False
     heard_at: float = 0.0
     deaths: int = 0
@@ -53,16 +58,26 @@ class Nursery:
         address = self._parent.createActor(kind or self._kind, required)
         child = self.children.setdefault(name, Child(address, time.monotonic()))
         child.address, child.made_at, child.heard = address, time.monotonic(), False
+        child.epoch = uuid4().hex
         self._parent.wake_within(FIRST_WORD_SECONDS + 1.0)
         return address
 
-    def heard_from(self, address: Any) -> str | None:
-        """A child has said something, so it is up. Returns its name, None for a stranger."""
+    def heard_from(self, address: Any, epoch: str | None = None) -> str | None:
+        """A child has said something, so it is up. Returns its name, None for a stranger.
+
+        With an `epoch`, one of another epoch is a stranger, too: a message that was long on its way, from a
+        dead actor whose port our child has now.
+        """
         name = self.name_of(address)
-        if name is not None:
-            child = self.children[name]
-            child.heard, child.heard_at = True, time.monotonic()
+        if name is None or (epoch is not None and epoch != self.children[name].epoch):
+            return None
+        child = self.children[name]
+        child.heard, child.heard_at = True, time.monotonic()
         return name
+
+    def epoch_of(self, name: str) -> str:
+        """The epoch that a child is to broadcast under."""
+        return self.children[name].epoch
 
     def give_up_silent(self, talkers: Collection[str] = ()) -> list[str]:
         """Take those that never said a word for dead, and ask them to end in case they are not.

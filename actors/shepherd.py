@@ -167,7 +167,8 @@ class Shepherd(HarpoonActor):
         now = boot_seconds()
         self.moves.tidy(now)
         waits = self.moves.waits(agents, now)
-        self.send(address, Follow(agents=dict(agents), settings=self.settings, waits=waits))
+        epoch = self.flocks.epoch_of(flock)
+        self.send(address, Follow(agents=dict(agents), settings=self.settings, epoch=epoch, waits=waits))
 
     # --- between flocks and all others ---
 
@@ -176,7 +177,7 @@ class Shepherd(HarpoonActor):
         if message.topic != "actual":
             super().receiveMsg_Broadcast(message, sender)
             return
-        flock = self.flocks.heard_from(sender)
+        flock = self.flocks.heard_from(sender, message.update.epoch)
         if flock is None:
             return
         self._spoke(flock, sender)
@@ -204,7 +205,7 @@ class Shepherd(HarpoonActor):
 
     def receiveMsg_LeaseRequest(self, message: LeaseRequest, sender: Any) -> None:
         """From a flock: it may command, if it is one of ours, and no predecessor of it may."""
-        flock, now = self.flocks.heard_from(sender), boot_seconds()
+        flock, now = self.flocks.heard_from(sender, message.holder), boot_seconds()
         if flock is None or not self.leases.may_grant(flock, now):
             return
         self._spoke(flock, sender)

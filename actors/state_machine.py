@@ -51,6 +51,7 @@ class StateMachine(HarpoonActor):
             return  # meant for a dead state machine whose port is ours now
         ((agent, endpoint),) = message.agents.items()
         self.settings, self.flock = message.settings, sender
+        self.publisher.epoch = message.epoch
         self.name = f"state_machine {agent}"
         self.log = make_logger(self.name, message.settings.log_level.upper())
         self.mailbox = Mailbox()

@@ -21,7 +21,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from actors import waiting_sockets
 from actors.lifeline import tie_to_launcher, tie_to_parent
 from config.bounds import (
     LARGEST_MESSAGE_BYTES,
@@ -34,6 +33,8 @@ from config.bounds import (
 
 # How long a peer may take to send one message, from its connection on.
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
+# What is read before the size of a message is known.
+READ_AT_ONCE_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 # When it was signed, in seconds since 1970. A text is an acknowledgement, signed once for a process's life.
 _STAMP = struct.Struct(">d")
@@ -93,8 +94,10 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     os.environ["THESPIAN_BASE_IPADDR"] = address
     os.environ["THESPLOG_FILE"] = str(log_file)
 
-    from thespian.system import multiprocCommon  # noqa: PLC0415 - the environment stands before the import
+    from thespian.system import multiprocCommon, multiprocTCPBase  # noqa: PLC0415 - the environment comes first
     from thespian.system.transport import IPBase, TCPTransport, streamBuffer  # noqa: PLC0415
+
+    from actors.quick_transport import QuickTransport  # noqa: PLC0415
 
     signed = SignedPickle(secret)
     TCPTransport.serializer = signed
@@ -102,7 +105,7 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, signed.dumps)
     TCPTransport.MAX_INCOMING_SOCKET_PERIOD = PATIENCE
     TCPTransport.ReceiveBuffer = _bounded(streamBuffer.ReceiveBuffer)
-    TCPTransport.selectors = waiting_sockets
+    multiprocTCPBase.ActorSystemBase.transportType = QuickTransport
     IPBase.IPActorAddress.bindArgs = property(lambda self: ((address, self.sockname[1]),))
     # Thespian takes all addresses of a host, loopback too, for one and the same. Ours is one address, and two
     # hosts of a convention may each have a 127.0.0.1.
@@ -112,6 +115,8 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
 
 def _bounded(receive_buffer: type) -> type:
     """Thespian's receive buffer, with a limit on the size that a header may announce, and on all of them.
+
+    And a message that is not long is read at once, and not its size first.
 
     Who sends is not known before a message is whole: until then it must not cost memory or time without end.
     """
@@ -123,6 +128,10 @@ def _bounded(receive_buffer: type) -> type:
             super().__init__(*arguments)
             self._buf: bytes | bytearray = b""
             self._counted = 0
+
+        def remainingAmount(self) -> int:
+            left: int = READ_AT_ONCE_BYTES if self._size is None else super().remainingAmount()
+            return left
 
         def addMore(self, data: bytes) -> None:
             super().addMore(data)

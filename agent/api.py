@@ -11,6 +11,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
+from agent import exec_api
 from agent.about import About
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
 from agent.places import Places
@@ -29,6 +30,7 @@ _DEFAULT_HISTORY_LINES = 10
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json; charset=utf-8"
 _EVENTS = "text/event-stream"
+_UNEXPECTED = 1011  # as WebSockets call it
 
 _LOG = logging.getLogger(__name__)
 _Request: TypeAlias = falcon.asgi.Request
@@ -46,6 +48,7 @@ def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     app.add_route("/api/v0/containers/{container_id}/stop", container, suffix="stop")
     app.add_route("/api/v0/containers/{container_id}/log", container, suffix="log")
     app.add_route("/api/v1/containers/{container_id}/signal", container, suffix="signal")
+    exec_api.add_route(app, runtime)
     app.add_route("/api/v0/resources", HostResource(runtime, about), suffix="resources")
     app.add_route("/api/v1/agent", HostResource(runtime, about), suffix="about")
     app.add_error_handler(RefusedError, _answer_refused)
@@ -61,6 +64,10 @@ class _NoBrowsers:
     async def process_request(self, request: _Request, _response: _Response) -> None:
         if request.method not in ("GET", "HEAD") and request.get_header("Origin") is not None:
             raise RefusedError(Refusal(403, "changes are not taken from web pages"))
+
+    async def process_request_ws(self, request: _Request, _socket: falcon.asgi.WebSocket) -> None:
+        if request.get_header("Origin") is not None:
+            raise falcon.HTTPForbidden
 
 
 class ContainersResource:
@@ -230,6 +237,9 @@ def _stream(response: _Response, events: AsyncIterator[bytes]) -> None:
     response.sse = encoded()
 
 
+# A WebSocket that is refused has no response: before it is accepted, its end is a 403.
+
+
 async def _answer_refused(_request: _Request, response: _Response, error: RefusedError, _params: Any) -> None:
     if error.refusal.status == 503:
         response.set_header("Retry-After", str(AGENT_RETRY_SECONDS))
@@ -237,14 +247,22 @@ async def _answer_refused(_request: _Request, response: _Response, error: Refuse
 
 
 async def _answer_http_error(
-    _request: _Request, response: _Response, error: falcon.HTTPError, _params: Any
+    _request: _Request, response: _Response, error: falcon.HTTPError, _params: Any, ws: Any = None
 ) -> None:
+    if ws is not None:
+        await ws.close()
+        return
     missing = error.status_code == NOT_FOUND.status
     text = NOT_FOUND.text if missing else str(error.description or error.title or error.status)
     response.set_headers(error.headers or {})
     _reply_text(response, error.status_code, text + "\n")
 
 
-async def _answer_unexpected(_request: _Request, response: _Response, error: Exception, _params: Any) -> None:
+async def _answer_unexpected(
+    _request: _Request, response: _Response, error: Exception, _params: Any, ws: Any = None
+) -> None:
     _LOG.error("a request failed unexpectedly", exc_info=error)
+    if ws is not None:
+        await ws.close(_UNEXPECTED)
+        return
     _reply_text(response, 500, f"unexpected: {type(error).__name__}\n")

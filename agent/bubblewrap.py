@@ -14,7 +14,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from agent import procfs
 from agent.cgroup import Cgroups
+from agent.driver import Entry
 from agent.process import ProcessDriver
 from agent.task import DEFAULT_PATH, StartError, Task
 from agent.user import User
@@ -68,6 +70,14 @@ class BubblewrapDriver(ProcessDriver):
         if done.returncode == _TRIAL_STATUS:
             return ""
         return done.stderr.decode("utf-8", "replace").strip() or f"it ends with {done.returncode}"
+
+    def is_inside(self, pid: int) -> bool:
+        """Whether a process below a shim is in a task's namespaces, and not one of those that make them."""
+        return procfs.namespace(pid, "pid") != procfs.namespace(os.getpid(), "pid")
+
+    def enter(self, pid: int, task: Task, words: list[str], *, tty: bool) -> Entry:
+        """How a command gets into the task's namespaces, with as few rights as it has."""
+        return self._entry(task, words, tty=tty, beside=pid, bare=True)
 
     def _words(self, task: Task) -> list[str]:
         if not self._program:

@@ -89,6 +89,7 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
 @click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
 @click.option("--task-user", default="", metavar="NAME", help="Who tasks run as; only if the agent is root.")
+@click.option("--exec/--no-exec", default=True, help="Let commands be run beside tasks (harpoonctl exec).")
 @click.option(
     "--artifact-cache-mb",
     type=click.IntRange(min=0),
@@ -185,6 +186,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         labels=dict(flags["label"]),
         limits=flags["limits"],
         cgroup=flags["cgroup"],
+        exec=flags["exec"],
         task_user=flags["task_user"],
         artifact_cache_bytes=flags["artifact_cache_mb"] * _BYTES_PER_MB,
         artifact_cache_seconds=flags["artifact_cache_hours"] * 3600.0,

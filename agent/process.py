@@ -18,13 +18,14 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agent import procfs
 from agent.cgroup import Cgroups
-from agent.driver import Process
+from agent.driver import Entry, Process
 from agent.ending import read_exit, read_ooms, write_killed
 from agent.store import ProcessMark
-from agent.task import DEFAULT_PATH, StartError, Task
+from agent.task import DEFAULT_PATH, StartError, Task, places
 from agent.user import User
 from scheduling.container import ExitStatus
 
@@ -129,6 +130,28 @@ class ProcessDriver:
         """The processes in the cgroup of a task (its id)."""
         return self._cgroups.processes(task) if self._cgroups is not None else []
 
+    def is_inside(self, _pid: int) -> bool:
+        """Whether a process below a shim has got to where the task is to be."""
+        return True
+
+    def enter(self, pid: int, task: Task, words: list[str], *, tty: bool) -> Entry:
+        """How a command gets to where the program `pid` of a task is."""
+        del pid  # it has the host's namespaces
+        return self._entry(task, words, tty=tty)
+
+    def _entry(self, task: Task, words: list[str], **more: Any) -> Entry:
+        groups = self._cgroups.groups(task.directory.name) if self._cgroups is not None else []
+        return Entry(
+            words=words,
+            programs=places(task, words[0]),
+            env=task.env,
+            working_dir=str(task.working_dir),
+            files=_files_limit(task.files),
+            groups=list(map(str, groups)),
+            user=(self._user.uid, self._user.gid) if self._user is not None else None,
+            **more,
+        )
+
     def sweep(self, gone: Mapping[Path, ProcessMark]) -> None:
         """End what tasks that have ended without an agent left behind, in one pass over all processes."""
         outputs = {
@@ -183,6 +206,10 @@ class _ShimmedProcess:
             _signal(pid, number)
         return bool(begun)
 
+    def enter(self, task: Task, words: list[str], *, tty: bool) -> Entry | None:
+        begun = self._begun()
+        return self._driver.enter(begun[0], task, words, tty=tty) if begun else None
+
     def kill(self) -> None:
         self._driver.kill(self._directory.name)
         self._signal_all(signal.SIGKILL)
@@ -207,7 +234,9 @@ class _ShimmedProcess:
         return [
             pid
             for pid in found
-            if (line := procfs.command_line(pid)) != shim and not (wrapper and line.startswith(wrapper))
+            if (line := procfs.command_line(pid)) != shim
+            and not (wrapper and line.startswith(wrapper))
+            and self._driver.is_inside(pid)
         ]
 
     def _signal_all(self, number: signal.Signals) -> None:

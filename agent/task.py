@@ -102,6 +102,16 @@ def _on_host(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tupl
     return working_dir, _program(name, list(_candidates(name, working_dir, root, env)))
 
 
+def places(task: Task, name: str) -> list[str]:
+    """Where a program may be that is to run beside a task, best first, as the task sees it."""
+    root = task.directory / "root"
+    if not task.own_root:
+        return [str(place) for place in _candidates(name, task.working_dir, root, task.env)]
+    if "/" in name:
+        return [name]
+    return [f"{folder}/{name}" for folder in (task.env.get("PATH") or DEFAULT_PATH).split(":")]
+
+
 def _in_own_root(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
     working_dir = resolve(root, folder)
     if working_dir is None or not _there(working_dir.is_dir):

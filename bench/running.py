@@ -28,7 +28,7 @@ class Cluster:
         configs = jobs.split(name, tasks, restart=restart)
         for config in configs:
             self.scheduler.client.change("PUT", "/api/v0/schedule", jobs.body(config))
-            self.tasks += [f"{config.hash()}-{index}" for index in range(config.scale)]
+            self.tasks += [f"{config.hash()}-{index}" for index in range(int(config.scale))]
         wait_for(self._all_run, f"{len(self.tasks)} tasks run", _LONGEST_SECONDS, 0.1)
         settle(self.scheduler.program.pid)
 

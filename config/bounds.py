@@ -75,6 +75,20 @@ LONGEST_FAILURE_LINE = 200
 FORGOTTEN_KEPT = 4096
 # bytes: one event of a stream → the stream is broken off and connected again
 LARGEST_EVENT_BYTES = 64 * 1024 * 1024
+# bytes: the words of a command to run in a task → it is refused
+EXEC_COMMAND_BYTES = 64 * 1024
+# words: these words → it is refused
+EXEC_MOST_WORDS = 1000
+# cells: rows and columns of a terminal → it is refused, or the command is ended
+EXEC_LARGEST_WINDOW = 10_000
+# characters: the name of a terminal's kind → the command is refused
+LONGEST_TERM = 64
+# bytes: a message to or from a command that runs in a task → it is ended
+EXEC_MESSAGE_BYTES = 128 * 1024
+# bytes: stdin on its way to a command that runs in a task → its client reads on when some was taken
+EXEC_WINDOW_BYTES = 128 * 1024
+# s: wait for the request on a connection to run a command → it is closed
+EXEC_REQUEST_SECONDS = 10.0
 # s: wait for the acknowledgement of an update → the subscriber is dropped, and subscribes again
 ACKNOWLEDGE_SECONDS = 60.0
 
@@ -256,6 +270,12 @@ AGENT_LOG_LINE_BYTES = 64 * 1024
 AGENT_HISTORY_LINES = 10_000
 # lines: lines that a reader of a log has not taken → the rest is lost, and a line says how many
 AGENT_LINES_WAITING = 1000
+# commands: commands that an agent runs beside tasks at a time → 503
+AGENT_MOST_EXECS = 32
+# s: wait for a task that has just been started, to run a command beside it → 409
+EXEC_BEGIN_SECONDS = 2.0
+# s: silence of such a command and of its client → it is ended
+EXEC_IDLE_SECONDS = 3600.0
 # artifacts: artifacts fetched from one host at a time → the next one waits
 MOST_FETCHES = 4
 # hosts: hosts with turns of their own → others share the turns of the first

@@ -82,10 +82,9 @@ class AllRunning(msgspec.Struct, frozen=True):
         if world.jobs[self.key].stopped:
             # Not impossible: who tells us may not have heard yet that it is started.
             return Progress(summary=stopped_text(self.key))
-        scale = int(version.config.get("scale") or version.counts.wanted)
         tasks = [
             world.tasks.get(name) or Task(id=name, status="waiting")
-            for name in (task_id(version.task_prefix, index) for index in range(scale))
+            for name in (task_id(version.task_prefix, index) for index in version.indices)
         ]
         policy = str(version.config.get("restart", ""))
         lines = [
@@ -99,7 +98,7 @@ class AllRunning(msgspec.Struct, frozen=True):
         return Progress(
             summary=_summary(tasks, version),
             lines=lines,
-            reached=scale > 0 and all(line.settled for line in lines),
+            reached=bool(tasks) and all(line.settled for line in lines),
             impossible=dead[:_REASONS_SHOWN],
         )
 

@@ -87,7 +87,8 @@ def _lines(told: Migration, world: World, versions: dict[str, Version]) -> list[
     to, leaving = (told.old, told.new) if told.backward else (told.new, told.old)
     version = versions.get(to.prefix)
     waiting = version.waiting if version is not None else None
-    lines = [_coming(told, to, index, world, waiting) for index in range(to.scale)]
+    indices = version.indices if version is not None else range(to.scale)
+    lines = [_coming(told, to, index, world, waiting) for index in indices]
     left = [
         task
         for task in world.tasks.values()

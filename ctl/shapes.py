@@ -6,12 +6,14 @@ scheduler understand each other. `-o json` prints the answer itself and never pa
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from ctl.migration_shapes import Migration
 from ctl.waiting_shapes import Waiting
+from scheduling.job import ALL
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -27,13 +29,25 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One config of a job; its tasks are called `prefix-0`, `prefix-1`…"""
+    """One config of a job; its tasks are called `prefix-0`, `prefix-1`…
+
+    `places`: with scale `all`, which agent has which of them, by index; None before that is known.
+    """
 
     hash: str
     prefix: str = ""
     config: dict[str, Any] = {}
     counts: Counts = Counts()
     waiting: Waiting | None = None
+    places: dict[int, str] | None = None
+
+    @property
+    def indices(self) -> Collection[int]:
+        """The indices of all its tasks."""
+        scale = self.config.get("scale")
+        if scale == ALL:
+            return (self.places or {}).keys()
+        return range(scale if isinstance(scale, int) else self.counts.wanted)
 
     @property
     def task_prefix(self) -> str:

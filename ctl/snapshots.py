@@ -110,7 +110,12 @@ def told(difference: Difference) -> Iterator[str]:
 
 
 def _job(job: SavedJob) -> str:
-    return f"{job.config.key} ({job.hash}), {counted(job.config.scale, 'task')}"
+    return f"{job.config.key} ({job.hash}), {_scale(job)}"
+
+
+def _scale(job: SavedJob) -> str:
+    scale = job.config.scale
+    return counted(scale, "task") if isinstance(scale, int) else "a task on each agent"
 
 
 def _agent(agent: SavedAgent) -> str:
@@ -119,7 +124,7 @@ def _agent(agent: SavedAgent) -> str:
 
 def _what_changes(old: SavedJob, new: SavedJob) -> str:
     if old.config.scale != new.config.scale:
-        return f"it has {counted(old.config.scale, 'task')} now"
+        return f"it has {_scale(old)} now"
     return "its policy"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from scheduling.actual import Actual, ContainerReport
 from scheduling.desired import Copy, Desired, Job, Placement
-from scheduling.job import task_id
+from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
 
@@ -80,13 +80,21 @@ class Copies:
         best = min(there, key=_worth, default=None)
         return tuple(Copy(report.agent, "run" if report is best else "stop") for report in there)
 
+    def in_place(self, task: str, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
+        """The copies of a task; of one with an agent of its own those elsewhere are stopped."""
+        job = self.desired.jobs.get(task_prefix(task))
+        own = job.places.get(task_index(task)) if job is not None and job.places is not None else None
+        if own is None:
+            return copies
+        return tuple(copy if copy.agent == own else Copy(copy.agent, "stop") for copy in copies)
+
     def unknown_holders(self, job: Job) -> list[str]:
         """Agents that have not answered and might hold a task of this job: nothing is placed meanwhile."""
         suspects: Iterable[str] = self.desired.agents
         if not job.adopt:
             suspects = {
                 copy.agent
-                for index in range(job.config.scale)
+                for index in job.members
                 if (placement := self.desired.placements.get(task_id(job.prefix, index))) is not None
                 for copy in placement.copies
             }

@@ -47,7 +47,8 @@ def unmet(job: Job, desired: Desired, actual: Actual) -> Iterator[str]:
         versions = [each for each in desired.versions(key) if desired.indices(each)]
         if not versions:
             there = desired.versions(key)
-            yield f"{key} is stopped" if there else f"{key} is not scheduled"
+            word = "is stopped" if all(job.stopped for job in there) else "fits no agent"
+            yield f"{key} {word}" if there else f"{key} is not scheduled"
             continue
         wanted = [task_id(each.prefix, index) for each in versions for index in desired.indices(each)]
         running = [report for task in wanted if (report := _running(task, desired, actual)) is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -28,7 +28,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `adopt`: its tasks may run already on any agent (it was imported or restored), so none is placed before
     all answered. `number` counts the configs a job has had, from 1. `stopped`: kept, but none of its tasks
     is wanted. `planned`: index → agent, where an approved plan has put its tasks; they go there if they
-    still fit.
+    still fit. `places`: index → agent of a job with scale `all`: these are its tasks, and they run nowhere
+    else; None as long as the scheduler has not said which agents fit.
     """
 
     prefix: str
@@ -39,6 +40,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     number: int = 1
     stopped: bool = False
     planned: dict[str, str] = {}
+    places: dict[int, str] | None = None
+
+    @property
+    def members(self) -> Collection[int]:
+        """All tasks that it has, by index, ascending; which of them are wanted now says `Desired.indices`."""
+        scale = self.config.scale
+        return range(scale) if isinstance(scale, int) else (self.places or {}).keys()
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,12 +162,12 @@ class Desired:
         name = self.migrating.get(prefix)
         return self.migrations[name] if name is not None else None
 
-    def indices(self, job: Job) -> Sequence[int]:
+    def indices(self, job: Job) -> Collection[int]:
         """Which tasks of a version are wanted now, ascending."""
         if job.stopped:
             return ()
         migration = self.migration_of(job.prefix)
-        return migration.wanted(job.prefix) if migration is not None else range(job.config.scale)
+        return migration.wanted(job.prefix) if migration is not None else job.members
 
     def wanted(self, task: str) -> bool:
         """Whether a task is meant to run."""

@@ -39,6 +39,8 @@ class Emptying:
         job = self._desired.jobs.get(task_prefix(placement.task))
         if agent is None or agent.drain is None or agent.lost_since is not None or job is None:
             return copies
+        if job.config.everywhere:
+            return copies  # it has no other place, and goes when its agent does not fit any more
         if ended_for_good(self._actual.report(agent.name, placement.task)):
             return copies
         if not self._is_overdue(agent) and not self._may_move(job, task_index(placement.task)):
@@ -113,7 +115,7 @@ def moving_floor(job: Job) -> int:
     update = job.config.update or Update()
     if update.floor is not None:
         return update.floor
-    return max(0, job.config.scale - update.max_parallel)
+    return max(0, len(job.members) - update.max_parallel)
 
 
 def parallel(job: Job) -> int:

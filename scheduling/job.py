@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 
@@ -20,6 +20,8 @@ RestartPolicy = Literal["no", "on-failure", "always"]
 # What may run a task; the first runs one that names none, and is all that an agent of 2014 has.
 DRIVERS = ("process", "bubblewrap", "oci")
 READINESS, LIVENESS = "readiness", "liveness"
+# As a scale: one task on each agent that fits.
+ALL: Final = "all"
 
 
 class HealthCheck(GoStruct, frozen=True, kw_only=True):
@@ -129,7 +131,7 @@ POLICY = ("on_lost", "update", "depends_on")
 
 
 class JobConfig(ContainerConfig, frozen=True, kw_only=True):
-    """`scale` identical tasks of one container config.
+    """`scale` identical tasks of one container config; "all": one on each agent that fits.
 
     `constraints` say on which agents its tasks may run (`scheduling.constraints`), `spread` over the values
     of which label they are spread, `distinct_hosts` that no two run on one agent: part of the canonical JSON
@@ -141,7 +143,7 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     go_order: ClassVar[tuple[str, ...]] = ("scale", *ContainerConfig.__struct_fields__, *PLACING)
     omit_empty: ClassVar[frozenset[str]] = ContainerConfig.omit_empty | frozenset(PLACING)
 
-    scale: int = 0
+    scale: int | Literal["all"] = 0
     constraints: list[str] | None = None
     spread: str = ""
     distinct_hosts: bool = False
@@ -153,6 +155,11 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
     def key(self) -> JobKey:
         """(product, environment, job)."""
         return JobKey(self.product, self.environment, self.job)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it has one task on each agent that fits."""
+        return self.scale == ALL
 
     def canonical(self) -> bytes:
         """Canonical JSON, without the newline that ends it in a file."""
@@ -169,9 +176,14 @@ class JobConfig(ContainerConfig, frozen=True, kw_only=True):
         return job_hash(self.job, self.canonical())
 
     def runs_as(self, other: JobConfig) -> bool:
-        """Whether another config runs the same in the same places: scale and policy may differ."""
-        return self.container() == other.container() and all(
-            (getattr(self, name) or None) == (getattr(other, name) or None) for name in PLACING
+        """Whether another config runs the same in the same places: scale and policy may differ.
+
+        With scale `all` each task belongs to one agent, so from that to a number leads a migration.
+        """
+        return (
+            self.container() == other.container()
+            and self.everywhere == other.everywhere
+            and all((getattr(self, name) or None) == (getattr(other, name) or None) for name in PLACING)
         )
 
     def container(self) -> ContainerConfig:

@@ -170,13 +170,15 @@ def begin(
         version=version,
         number=history.current,
         stopped=old.stopped,
+        places=old.places if same else None,
     )
     changes: Changes = {(JOB, prefix): new, (HISTORY, str(config.key)): history}
     if old.stopped:
         text = f"{config.key} is {name} now; it is stopped"
         return Answer(result="changed", message=text, hash=name), {**changes, (JOB, old.prefix): None}
     try:
-        numbers = limits(update or config.update or Update(), old.config.scale, config.scale)
+        scales = len(old.members), _scale_of(desired, new)
+        numbers = limits(update or config.update or Update(), *scales, everywhere=config.everywhere)
     except UnworkableError as error:
         return Answer(result="invalid", message=str(error), hash=name), {}
     migration = Migration(
@@ -186,10 +188,10 @@ def begin(
         new=prefix,
         old_hash=old.hash,
         new_hash=name,
-        old_scale=old.config.scale,
-        new_scale=config.scale,
+        old_scale=scales[0],
+        new_scale=scales[1],
         limits=numbers,
-        old_wanted=tuple(range(old.config.scale)),
+        old_wanted=tuple(old.members),
         begun_at=now,
         tried_at=now,
         progress_at=now,
@@ -263,6 +265,14 @@ def settled(desired: Desired, changes: Changes, version: int) -> Changes:
         elif history is not None and history.current != left[-1].number:
             more[HISTORY, str(key)] = history.back_to(left[-1].number, "unscheduled")
     return more
+
+
+def _scale_of(desired: Desired, job: Job) -> int:
+    """How many tasks a version has; where that is not known yet, as many as there are agents to take them."""
+    if not job.config.everywhere or job.places is not None:
+        return len(job.members)
+    agents = desired.agents.values()
+    return sum(bool(agent.sources) and not agent.drained and agent.lost_since is None for agent in agents)
 
 
 def _with_plan(changes: Changes, planned: dict[str, str]) -> Changes:

@@ -113,7 +113,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     `there`: those with a row, a copy that may exist on an agent that is not lost. `running`: proven to
     run, on an agent that is heard. `down`: proven not to run. What is in neither is unknown. `healthy`:
     running for long enough. `failed`: index → why it can't run. `obstacle`: what keeps those
-    that are wanted from being healthy, as far as it is known.
+    that are wanted from being healthy, as far as it is known. `members`: those that the version has when
+    it is complete; None for as many as its scale.
     """
 
     there: frozenset[int] = frozenset()
@@ -122,6 +123,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     healthy: frozenset[int] = frozenset()
     failed: dict[int, str] = {}
     obstacle: str = ""
+    members: frozenset[int] | None = None
 
 
 def moved(migration: Migration, said: Input, **changes: object) -> Migration:
@@ -155,9 +157,10 @@ def _trouble(migration: Migration, new: Standing, now: float, progress_at: float
     """Why a migration can't succeed; empty while it may."""
     for index in sorted(new.failed):
         return new.failed[index]
-    waits = migration.awaits_promotion and _all(migration.limits.canary) <= new.healthy
+    everything = _all(new, migration.new_scale)
+    waits = migration.awaits_promotion and _first(everything, migration.limits.canary) <= new.healthy
     # All of the new version is good: it is not given up because an old task is slow to go.
-    waits = waits or _all(migration.new_scale) <= new.healthy
+    waits = waits or everything <= new.healthy
     if not waits and now - progress_at > migration.limits.deadline_seconds:
         why = f": {new.obstacle}" if new.obstacle else ""
         return f"nothing went forward for {migration.limits.deadline_seconds:g} s{why}"
@@ -166,10 +169,11 @@ def _trouble(migration: Migration, new: Standing, now: float, progress_at: float
 
 def _forward(migration: Migration, old: Standing, new: Standing, now: float) -> Migration | None:
     limits = migration.limits
-    everything = _all(migration.new_scale)
+    everything = _all(new, migration.new_scale)
     if _complete(migration.new_wanted, everything & new.healthy, everything, migration.old_wanted, old.there):
         return moved(migration, Input.FINISH, progress_at=now)
-    if migration.awaits_promotion and limits.auto_promote and _all(limits.canary) <= new.healthy:
+    canaries = _first(everything, limits.canary)
+    if migration.awaits_promotion and limits.auto_promote and canaries <= new.healthy:
         return msgspec.structs.replace(migration, promoted=True, progress_at=now)
     wanted = _started(migration, old, new)
     kept = _kept(migration, old, new, wanted)
@@ -186,7 +190,10 @@ def _started(migration: Migration, old: Standing, new: Standing) -> set[int]:
         budget = min(budget, limits.canary - len(wanted))
     elif limits.strategy != "blue_green":
         budget = min(budget, limits.max_parallel - _in_transit(old, migration.old_wanted, new, wanted))
-    return wanted | _first(_all(migration.new_scale) - wanted, budget)
+    left = _all(new, migration.new_scale) - wanted
+    if new.members is not None:
+        return wanted | _vacant_first(left, old, migration.old_wanted, budget)
+    return wanted | _first(left, budget)
 
 
 def _kept(migration: Migration, old: Standing, new: Standing, new_wanted: set[int]) -> set[int]:
@@ -196,7 +203,7 @@ def _kept(migration: Migration, old: Standing, new: Standing, new_wanted: set[in
         return kept
     budget = limits.max_parallel - _in_transit(old, migration.old_wanted, new, new_wanted)
     if limits.strategy == "blue_green":
-        budget = len(kept) if _all(migration.new_scale) <= new.healthy else 0
+        budget = len(kept) if _all(new, migration.new_scale) <= new.healthy else 0
     return kept - _stoppable(old, kept, len(new.healthy & new_wanted), limits.floor, budget)
 
 
@@ -206,14 +213,17 @@ def _backward(migration: Migration, old: Standing, new: Standing, now: float) ->
     It is done once the old version is wanted as a whole and the new one is gone, whether or not the old
     one is well: it is the version from before, and better a third one than none.
     """
-    everything = _all(migration.old_scale)
+    everything = _all(old, migration.old_scale)
     if _complete(migration.old_wanted, everything, everything, migration.new_wanted, new.there):
         return moved(migration, Input.FINISH, progress_at=now)
     wanted = set(migration.old_wanted)
     budget = (
         migration.limits.ceiling - _occupied(old, migration.old_wanted) - _occupied(new, migration.new_wanted)
     )
-    wanted |= _first(everything - wanted, budget)
+    if old.members is not None:
+        wanted |= _vacant_first(everything - wanted, new, migration.new_wanted, budget)
+    else:
+        wanted |= _first(everything - wanted, budget)
     kept = set(migration.new_wanted)
     # Not all that runs for a moment: the good ones do not go for such as end at once.
     enough = len(old.healthy & wanted)
@@ -260,7 +270,7 @@ def _complete(
     source_wanted: tuple[int, ...],
     source_there: frozenset[int],
 ) -> bool:
-    return set(target_wanted) == everything == good and not source_wanted and not source_there
+    return everything <= set(target_wanted) and everything == good and not source_wanted and not source_there
 
 
 def _stepped(migration: Migration, old_wanted: set[int], new_wanted: set[int], now: float) -> Migration:
@@ -276,5 +286,17 @@ def _first(indices: frozenset[int] | set[int], count: int) -> set[int]:
     return set(sorted(indices)[: max(0, count)])
 
 
-def _all(scale: int) -> frozenset[int]:
-    return frozenset(range(scale))
+def _vacant_first(
+    indices: frozenset[int] | set[int], other: Standing, other_wanted: Iterable[int], count: int
+) -> set[int]:
+    """So many of these tasks: those first whose agents have no task of the other version, or soon have none.
+
+    With scale `all` one index is one agent in both versions; beside the other task its port may be taken.
+    """
+    stays = set(other_wanted)
+    order = sorted(indices, key=lambda index: (index in stays, index in other.there, index))
+    return set(order[: max(0, count)])
+
+
+def _all(standing: Standing, scale: int) -> frozenset[int]:
+    return frozenset(range(scale)) if standing.members is None else standing.members

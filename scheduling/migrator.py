@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from scheduling.actual import Actual
-from scheduling.desired import Desired
+from scheduling.desired import Desired, Job
+from scheduling.everywhere import members_there
 from scheduling.failures import Failures
 from scheduling.job import task_id
 from scheduling.migrating import StepMigration
@@ -48,6 +49,8 @@ class Migrator:
         self._forget_all_but(under_way, desired)
         steps = []
         for migration in under_way:
+            if any(_is_unsized(desired.jobs.get(prefix)) for prefix in (migration.old, migration.new)):
+                continue
             old = self._standing(migration, migration.old, desired, actual, now)
             new = self._standing(migration, migration.new, desired, actual, now)
             since = max(migration.begun_at, migration.tried_at)
@@ -75,7 +78,7 @@ class Migrator:
     def _standing(
         self, migration: Migration, prefix: str, desired: Desired, actual: Actual, now: float
     ) -> Standing:
-        return standing(
+        stands = standing(
             prefix,
             migration.wanted(prefix),
             desired,
@@ -84,6 +87,8 @@ class Migrator:
             min_healthy_seconds=migration.limits.min_healthy_seconds,
             now=now,
         )
+        members = members_there(desired.jobs[prefix], desired) if prefix in desired.jobs else None
+        return msgspec.structs.replace(stands, members=members) if members is not None else stands
 
     def _progress_at(self, migration: Migration, old: Standing, new: Standing, now: float) -> float:
         mark = (migration.generation, new.healthy, old.there, migration.paused)
@@ -102,6 +107,11 @@ class Migrator:
                 task_id(prefix, index)
                 for prefix in prefixes
                 if prefix in desired.jobs
-                for index in range(desired.jobs[prefix].config.scale)
+                for index in desired.jobs[prefix].members
             }
             self._health.forget_all_but(kept)
+
+
+def _is_unsized(job: Job | None) -> bool:
+    """Whether nobody has said yet which agents fit a version with scale `all`."""
+    return job is not None and job.config.everywhere and job.places is None

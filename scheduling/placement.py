@@ -111,6 +111,18 @@ def fits(need: Need, room: Room) -> bool:
     )
 
 
+def suits(need: Need, room: Room) -> bool:
+    """Whether the task would fit if nothing else were there, and the room were open."""
+    return (
+        need.mem <= room.mem_total
+        and need.cpu <= room.cpu_total + CPU_TOLERANCE
+        and need.volumes <= room.volumes
+        and not any(each.miss(room.attributes) for each in need.constraints)
+        and need.driver in room.drivers
+        and need.limits <= room.limits
+    )
+
+
 def eligible(need: Need, rooms: Iterable[Room]) -> tuple[Need, list[Room]]:
     """The rooms that meet the constraints, and the need without them: looked at once, not for each task."""
     if not need.constraints:

@@ -27,6 +27,7 @@ from scheduling.draining import (
     stays_put,
     undrain_agent,
 )
+from scheduling.everywhere import WritePlaces, write_places
 from scheduling.history import History, Past
 from scheduling.job import encode_hook
 from scheduling.jobs import (
@@ -141,6 +142,7 @@ Mutation = (
     | DrainAgent
     | UndrainAgent
     | WritePlacement
+    | WritePlaces
     | MarkLost
     | DeclareLost
     | ReleaseBrake
@@ -304,7 +306,12 @@ def _restore(desired: Desired, mutation: RestoreSnapshot, version: int, now: flo
         known: History = changes.get(name) or known_history(desired, job.config.key)
         past = Past(number=known.next_number, hash=job.hash, config=job.config, at=now)
         changes[name] = known.again(past)
-        changes[JOB, job.prefix] = restored_job(job, version, changes[name].current)
+        there = desired.jobs.get(job.prefix)
+        restored = restored_job(job, version, changes[name].current)
+        # Where its tasks are now counts more than where they were when it was saved.
+        changes[JOB, job.prefix] = (
+            msgspec.structs.replace(restored, places=there.places) if there is not None else restored
+        )
     for agent in difference.new_agents:
         changes[AGENT, agent.name] = restored_agent(agent, version)
     result: Result = "changed" if changes else "unchanged"
@@ -338,6 +345,7 @@ _RULES: dict[type, Any] = {
     StepMigration: step,
     SyncAgents: _sync_agents,
     WritePlacement: _place,
+    WritePlaces: write_places,
     AddAgent: add_agent,
     RemoveAgent: remove_agent,
     UndrainAgent: undrain_agent,

@@ -10,6 +10,7 @@ from config.bounds import PLAN_ROUNDS
 from scheduling.actual import CONTAINER, Actual, ContainerReport
 from scheduling.container import RUNNING, ContainerInstance, ProcessState
 from scheduling.desired import MIGRATION, PLACEMENT, Copy, Desired, Placement
+from scheduling.everywhere import WritePlaces
 from scheduling.job import JobKey, task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
@@ -86,6 +87,8 @@ class Rehearsal:
     def _is_ours(self, write: Write) -> bool:
         if isinstance(write, StepMigration):
             return write.migration.key == self._key
+        if isinstance(write, WritePlaces):
+            return write.prefix in self._prefixes
         return isinstance(write, WritePlacement) and task_prefix(write.task) in self._prefixes
 
     def _under_way(self) -> list[Migration]:

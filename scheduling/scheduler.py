@@ -8,7 +8,7 @@ room the reasons. Only tasks touched by a change are looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -20,24 +20,25 @@ from scheduling.actual import CONTAINER, Actual
 from scheduling.container import totals
 from scheduling.copies import Copies
 from scheduling.dependencies import unmet
-from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Job, Placement
+from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Placement
 from scheduling.emptying import Emptying
+from scheduling.everywhere import WritePlaces, fitting, named
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lost import Brake, LostWatch, ended_release, is_connected, returned
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
 from scheduling.migrator import Migrator
-from scheduling.placement import Algorithm, eligible, explain, fits
+from scheduling.placement import Algorithm, explain
 from scheduling.presence import EndRelease, MarkLost
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
-from scheduling.room import Room, measure, need_of_job
-from scheduling.spread import spread_over
+from scheduling.room import Room, need_of_job
+from scheduling.rooms import Rooms
 from scheduling.waiting import Waiting
 
 LOST_AFTER_SECONDS = 60.0
-Write = WritePlacement | MarkLost | EndRelease | StepMigration
+Write = WritePlacement | WritePlaces | MarkLost | EndRelease | StepMigration
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +64,7 @@ class Scheduler:
         self.desired = desired or Desired()
         self.actual = actual or Actual()
         self._copies = Copies(self.desired, self.actual)
-        self._algorithm = algorithm
-        self._rng = rng
-        self._rooms: dict[str, Room] = {}
+        self.rooms = Rooms(self.desired, self.actual, algorithm, rng)
         self._dirty: set[str] = set()
         self._unplaced: dict[str, set[str]] = {}
         self._waiting: dict[str, Waiting] = {}
@@ -74,11 +73,14 @@ class Scheduler:
         self._migrator = Migrator()
         self._emptying: Emptying | None = None
         self._looked_at = 0.0
+        # The versions with scale `all`, and whether other agents may fit them by now.
+        self._everywhere = {prefix for prefix, job in self.desired.jobs.items() if job.config.everywhere}
+        self._fit_anew = True
 
     @property
     def has_work(self) -> bool:
         """Whether anything was touched since the last decision."""
-        return bool(self._dirty)
+        return bool(self._dirty) or (self._fit_anew and bool(self._everywhere))
 
     def desired_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the desired state."""
@@ -87,7 +89,7 @@ class Scheduler:
                 self._touch_job(key[1])
             elif key[0] == PLACEMENT:
                 self._dirty.add(key[1])
-                self._forget_rooms(self.desired.placements.get(key[1]))
+                self.rooms.forget_those_of(self.desired.placements.get(key[1]))
             elif key[0] == AGENT:
                 self._touch_agent(key[1])
                 if key[1] not in self.desired.agents:
@@ -99,7 +101,7 @@ class Scheduler:
             if key[0] == JOB:
                 self._touch_job(key[1])
             elif key[0] == PLACEMENT:
-                self._forget_rooms(value)
+                self.rooms.forget_those_of(value)
 
     def actual_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the actual state."""
@@ -107,7 +109,7 @@ class Scheduler:
         self.actual.apply(changes)
         for key in changes:
             if key[0] == CONTAINER:
-                self._rooms.pop(key[1], None)
+                self.rooms.forget(key[1])
                 if key[2] in self.desired.placements or task_prefix(key[2]) in self.desired.jobs:
                     self._dirty.add(key[2])
                 else:
@@ -122,6 +124,7 @@ class Scheduler:
         self._dirty.update(self._failures.due(self._looked_at, now))
         self._looked_at = now
         for name, agent in self.desired.agents.items():
+            self._fit_anew |= agent.drain is not None
             if agent.lost_since is not None or agent.drain is not None:
                 self._dirty.update(self.desired.by_agent.get(name, ()))
 
@@ -134,9 +137,9 @@ class Scheduler:
         back = returned(self.desired, self.actual)
         for name in back:
             self._dirty.update(self.desired.by_agent.get(name, ()))
-        writes: list[Write] = []
+        writes: list[Write] = [*self._places(now)]
         draining = any(agent.drain is not None for agent in self.desired.agents.values())
-        self._emptying = Emptying(self.desired, self.actual, self._open_rooms(), now) if draining else None
+        self._emptying = Emptying(self.desired, self.actual, self.rooms.open(), now) if draining else None
         touched_prefixes = set()
         for task in sorted(self._dirty, key=lambda name: (task_prefix(name), task_index(name))):
             prefix = task_prefix(task)
@@ -162,11 +165,12 @@ class Scheduler:
     def refused(self, writes: Iterable[Write]) -> None:
         """These writes lost against a change: forget that their rooms were taken, and look again."""
         for write in writes:
+            self._fit_anew |= isinstance(write, WritePlaces)
             if not isinstance(write, WritePlacement):
                 continue  # looked at again in any case, at the next waking
             self._dirty.add(write.task)
             for copy in write.copies:
-                self._rooms.pop(copy.agent, None)
+                self.rooms.forget(copy.agent)
 
     def _judge(self, task: str, now: float) -> WritePlacement | None:
         """What to write for one task, or None: nothing, or it is noted as having no place."""
@@ -177,7 +181,7 @@ class Scheduler:
             self._failures.forget(task)
         if placement is not None:
             return self._judge_placed(placement, wanted=wanted, now=now)
-        if job is None or not 0 <= task_index(task) < job.config.scale:
+        if job is None or task_index(task) not in job.members:
             return None
         adopted = self._copies.adoptable(task)
         if not wanted:
@@ -189,7 +193,7 @@ class Scheduler:
             return WritePlacement(task=task, expected=0, copies=stops) if stops else None
         # A copy on an agent that has not answered may be the better one to keep.
         if adopted and not self._copies.unknown_holders(job):
-            return WritePlacement(task=task, expected=0, copies=adopted)
+            return WritePlacement(task=task, expected=0, copies=self._copies.in_place(task, adopted))
         self._unplaced.setdefault(job.prefix, set()).add(task)
         return None
 
@@ -198,6 +202,7 @@ class Scheduler:
         if wanted:
             copies = self._copies.back_to_returned(placement, copies) + self._copies.strays(placement)
             copies = self._without_given_up(placement, copies, now)
+            copies = self._copies.in_place(placement.task, copies)
             if self._emptying is not None:
                 copies = self._emptying.moved(placement, copies)
             if self._needs_another_place(placement.task, copies, now):
@@ -221,8 +226,22 @@ class Scheduler:
         self._failures.note(placement, running, reason, now)
         return tuple(Copy(copy.agent, "stop") for copy in copies)
 
+    def _places(self, now: float) -> Iterator[WritePlaces]:
+        """Which agents have a task of each version with scale `all`, where that has changed."""
+        if not self._fit_anew:
+            return
+        self._fit_anew = False
+        for prefix in sorted(self._everywhere):
+            job = self.desired.jobs[prefix]
+            agents = fitting(job, self.desired, self.actual, self.rooms.all(), now)
+            expected = named(job)
+            if expected is None or agents != tuple(sorted(expected)):
+                yield WritePlaces(prefix=prefix, agents=agents, expected=expected)
+
     def _needs_another_place(self, task: str, copies: tuple[Copy, ...], now: float) -> bool:
-        """Whether all copies are on lost agents, for longer than the job tolerates."""
+        """Whether it may run elsewhere, and all copies are on agents that are lost for too long for it."""
+        if task_prefix(task) in self._everywhere:
+            return False
         agents = [self.desired.agents.get(copy.agent) for copy in copies]
         return bool(agents) and all(
             agent is not None
@@ -243,7 +262,7 @@ class Scheduler:
             pausing = [task for task in tasks if self._failures.pauses(task, now)]
             blocked = list(unmet(job, self.desired, self.actual))
             ready = [] if unknown or blocked else [task for task in tasks if task not in pausing]
-            placed = self._choose(job, ready)
+            placed = self.rooms.choose(job, ready, self._failures)
             writes.extend(self._placed(task, room) for task, room in placed.items())
             left = [task for task in tasks if task not in placed]
             self._unplaced[prefix] = set(left)
@@ -253,7 +272,7 @@ class Scheduler:
                     reasons.unheard(prefix, len(left), unknown)
                     or reasons.depending(prefix, len(left), blocked)
                     or (reasons.pausing(prefix, len(left), failures) if len(pausing) == len(left) else None)
-                    or explain(prefix, len(left), need_of_job(job), self._all_rooms())
+                    or explain(prefix, len(left), need_of_job(job), self.rooms.in_reach(job, left))
                 )
         if not self._unplaced.get(prefix):
             self._unplaced.pop(prefix, None)
@@ -263,29 +282,6 @@ class Scheduler:
                 del self._waiting[prefix]
             else:
                 self._waiting[prefix] = waiting
-
-    def _choose(self, job: Job, tasks: list[str]) -> dict[str, Room]:
-        """Rooms for as many of the tasks as fit: where its plan says; elsewhere than where it failed."""
-        need, rooms = eligible(need_of_job(job), self._open_rooms())
-        placed: dict[str, Room] = {}
-        plain = []
-        for task in tasks:
-            failure = self._failures.of(task)
-            planned = job.planned.get(str(task_index(task))) if failure is None and job.planned else None
-            room = self._rooms.get(planned) if planned is not None else None
-            if room is not None and fits(need, room):
-                room.take(need)
-                placed[task] = room
-                continue
-            others = [room for room in rooms if room.agent != failure.agent] if failure is not None else []
-            chosen = self._algorithm(need, 1, others, self._rng) if others else []
-            if chosen:
-                placed[task] = chosen[0]
-            else:
-                plain.append(task)
-        algorithm = spread_over(job.config.spread, self._algorithm) if job.config.spread else self._algorithm
-        placed.update(zip(plain, algorithm(need, len(plain), rooms, self._rng), strict=False))
-        return placed
 
     def _placed(self, task: str, room: Room) -> WritePlacement:
         """The write that places a task; copies on lost agents stay, to be stopped when those return."""
@@ -297,27 +293,19 @@ class Scheduler:
             copies=(*old, Copy(room.agent, "run")),
         )
 
-    def _all_rooms(self) -> list[Room]:
-        for name, agent in self.desired.agents.items():
-            if name not in self._rooms:
-                self._rooms[name] = measure(agent, self.desired, self.actual)
-        return [self._rooms[name] for name in self.desired.agents]
-
-    def _open_rooms(self) -> list[Room]:
-        return [room for room in self._all_rooms() if not room.closed]
-
-    def _forget_rooms(self, placement: Placement | None) -> None:
-        for copy in placement.copies if placement else ():
-            self._rooms.pop(copy.agent, None)
-
     def _touch_job(self, prefix: str) -> None:
         tasks = set(self.desired.by_prefix.get(prefix, ()))  # maybe beyond its scale
         job = self.desired.jobs.get(prefix)
         if job is not None:
-            tasks.update(task_id(prefix, index) for index in range(job.config.scale))
+            tasks.update(task_id(prefix, index) for index in job.members)
+        if job is not None and job.config.everywhere:
+            self._everywhere.add(prefix)
+            self._fit_anew = True
+        else:
+            self._everywhere.discard(prefix)
         self._dirty |= tasks
         for task in tasks:
-            self._forget_rooms(self.desired.placements.get(task))
+            self.rooms.forget_those_of(self.desired.placements.get(task))
 
     def _touch_migration(self, old: Migration | None, new: Migration | None) -> None:
         """A step touches the tasks that it starts or stops; the end of a migration all that are left."""
@@ -331,7 +319,8 @@ class Scheduler:
 
     def _touch_agent(self, name: str) -> None:
         """A change of an agent touches its tasks, and all that wait for room."""
-        self._rooms.pop(name, None)
+        self.rooms.forget(name)
+        self._fit_anew = True
         self._dirty.update(self.desired.by_agent.get(name, ()))
         self._touch_unplaced()
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from config.bounds import LONGEST_AGENT_NAME, MOST_NAMED
+from config.bounds import LONGEST_AGENT_NAME, MOST_AGENTS, MOST_NAMED
 from scheduling.canonical import HASH_DIGITS
 from scheduling.desired import Agent, Desired, Job, parse_endpoint
 from scheduling.job import JobConfig
@@ -25,13 +25,17 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class SavedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One version of a job, as `desired.Job` has it; `version` only tells what was changed before what."""
+    """One version of a job, as `desired.Job` has it; `version` only tells what was changed before what.
+
+    With `places` the tasks of a job with scale `all` are found again where they run.
+    """
 
     prefix: str
     hash: str
     version: int
     config: JobConfig
     stopped: bool = False
+    places: dict[str, str] | None = None
 
 
 class SavedAgent(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +155,9 @@ def restored_job(job: SavedJob, version: int, number: int = 1) -> Job:
         adopt=True,
         number=number,
         stopped=job.stopped,
+        places={int(index): agent for index, agent in job.places.items()}
+        if job.config.everywhere and job.places is not None
+        else None,
     )
 
 
@@ -198,7 +205,12 @@ def _names(agents: tuple[SavedAgent, ...]) -> str:
 
 def _saved_job(job: Job) -> SavedJob:
     return SavedJob(
-        prefix=job.prefix, hash=job.hash, version=job.version, config=job.config, stopped=job.stopped
+        prefix=job.prefix,
+        hash=job.hash,
+        version=job.version,
+        config=job.config,
+        stopped=job.stopped,
+        places={str(index): agent for index, agent in job.places.items()} if job.places is not None else None,
     )
 
 
@@ -225,6 +237,11 @@ def _job_problems(at: str, job: SavedJob) -> Iterator[Problem]:
     if begins != job.config.job or len(digits) != HASH_DIGITS or not _HEX.issuperset(digits):
         right = f"it must be the name of the job and {HASH_DIGITS} hex digits, like {name}"
         yield Problem(f"{at}.prefix", job.prefix, right)
+    for index, agent in (job.places or {}).items():
+        is_index = index.isascii() and index.isdigit() and len(index) < len(str(MOST_AGENTS))
+        if not is_index or not agent:
+            right = f"it must be an agent by an index from 0 to {MOST_AGENTS - 1}"
+            yield Problem(f"{at}.places", f"{index}: {agent!r}", right)
 
 
 def _agent_problems(at: str, agent: SavedAgent) -> Iterator[Problem]:

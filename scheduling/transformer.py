@@ -60,7 +60,7 @@ class Transformer:
                 self._dirty.add(key[1])
             elif key[0] == JOB and value is not None:
                 # A placement may have come before the job that says what to run.
-                tasks = (task_id(key[1], index) for index in range(value.config.scale))
+                tasks = (task_id(key[1], index) for index in value.members)
                 self._dirty.update(task for task in tasks if task in self.desired.placements)
             elif key[0] == AGENT:
                 self._dirty.update(self.desired.by_agent.get(key[1], ()))

@@ -55,4 +55,4 @@ def _indices(desired: Desired, changes: Changes, prefix: str) -> Iterable[int]:
         return ()
     rows = [row for key, row in changes.items() if key[0] == MIGRATION and row is not None]
     migration = next((row for row in rows if prefix in (row.old, row.new)), desired.migration_of(prefix))
-    return range(job.config.scale) if migration is None or migration.over else migration.wanted(prefix)
+    return job.members if migration is None or migration.over else migration.wanted(prefix)

@@ -59,11 +59,14 @@ class UnworkableError(ValueError):
     """A policy that can never bring one version to the other; the text says why and what would be right."""
 
 
-def limits(update: Update, old_scale: int, new_scale: int) -> Limits:
+def limits(update: Update, old_scale: int, new_scale: int, *, everywhere: bool = False) -> Limits:
     """What a policy means for these scales. Raises UnworkableError.
 
-    `update` has no problem that `validation.problems` would name.
+    `update` has no problem that `validation.problems` would name. `everywhere`: each task has its own agent,
+    so by default the old one goes before the new one comes.
     """
+    if everywhere and update.strategy == "rolling" and update.surge is None:
+        update = msgspec.structs.replace(update, surge=0)
     smaller, larger = min(old_scale, new_scale), max(old_scale, new_scale)
     surge = _surge(update, smaller, old_scale + new_scale - larger)
     ceiling = larger + surge
@@ -88,6 +91,22 @@ def limits(update: Update, old_scale: int, new_scale: int) -> Limits:
         auto_revert=update.auto_revert,
         min_healthy_seconds=update.min_healthy_time.seconds,
         deadline_seconds=update.progress_deadline.seconds,
+    )
+
+
+def limits_for(limits: Limits, before: tuple[int, int], after: tuple[int, int]) -> Limits:
+    """The same limits when the versions have other scales by now, since agents came or went.
+
+    The floor only gets lower: what it was thought to be may be out of reach now.
+    """
+    surge = limits.ceiling - max(before)
+    floor = min(after) - (0 if surge else limits.max_parallel)
+    ceiling = max(after) + (min(after) if limits.strategy == "blue_green" else surge)
+    return msgspec.structs.replace(
+        limits,
+        floor=max(0, min(limits.floor, floor)),
+        ceiling=max(1, ceiling),
+        canary=min(limits.canary, after[1]),
     )
 
 

@@ -50,14 +50,16 @@ class Problem(msgspec.Struct, frozen=True):
 def problems(config: JobConfig) -> list[Problem]:
     """Everything wrong with a job config, in the order of the wire format; empty when it is right."""
     found = []
-    if not 1 <= config.scale <= LARGEST_SCALE:
-        found.append(Problem("scale", config.scale, f"it must be from 1 to {LARGEST_SCALE}"))
+    if isinstance(config.scale, int) and not 1 <= config.scale <= LARGEST_SCALE:
+        found.append(Problem("scale", config.scale, f'it must be from 1 to {LARGEST_SCALE}, or "all"'))
     found += container_problems(config)
     found += _placing(config)
     if config.on_lost is not None:
         found += _within("on_lost.after", config.on_lost.after, "1s", "24h")
     if config.update is not None:
         found += update_problems(config.update)
+    if config.everywhere:
+        found += _everywhere(config)
     return found + list(_depends_on(config))
 
 
@@ -79,6 +81,16 @@ def update_problems(update: Update) -> list[Problem]:
         *_within("update.min_healthy_time", update.min_healthy_time, "0s", "1h"),
         *_within("update.progress_deadline", update.progress_deadline, "1s", "24h"),
     ]
+
+
+def _everywhere(config: JobConfig) -> Iterator[Problem]:
+    """What means nothing for a job with one task on each agent."""
+    right = "with scale all there is one task on each agent that fits, however many these are; leave it out"
+    for name in ("spread", "distinct_hosts"):
+        if getattr(config, name):
+            yield Problem(name, getattr(config, name), right)
+    if config.update is not None and config.update.floor is not None:
+        yield Problem("update.floor", config.update.floor, f"{right} and say max_parallel")
 
 
 def _placing(config: JobConfig) -> Iterator[Problem]:

@@ -39,7 +39,7 @@ class Facts:
         self.configs: dict[str, JobConfig] = {}
         # Every (task, agent) that ever had a placement.
         self.placed: set[tuple[str, str]] = set()
-        # And those that were meant to run there.
+        # And those that were meant to run there, since they were last proven absent.
         self.meant: set[tuple[str, str]] = set()
         # By (task, agent): who was lost, as far as the transformer knew, when it commanded the task there.
         self.lost_then: dict[tuple[str, str], set[str]] = {}
@@ -78,18 +78,19 @@ class Facts:
         self.once_abandoned |= self.abandoned
         self.abandoned -= now
         self.placed |= now
+        self.meant -= left
         if new is not None and new.running is not None:
             self.meant.add((new.task, new.running))
 
     def _goes(self, old: Job | None, new: Job | None) -> None:
         """A job to be adopted goes or is stopped, or some of its tasks are; nobody may have looked yet where
         they run. Whoever was not known when a task went is not asked later."""
-        kept = new.config.scale if new is not None and not new.stopped else 0
+        kept = set(new.members) if new is not None and not new.stopped else set()
         if old is not None and old.adopt:
             for name in self.agents:
                 known = self.disk.state.get((AGENT, name))
                 heard = isinstance(known, Agent) and known.lost_since is None
-                tasks = {(f"{old.prefix}-{index}", name) for index in range(kept, old.config.scale)}
+                tasks = {(f"{old.prefix}-{index}", name) for index in set(old.members) - kept}
                 if heard:
                     self.unheard |= tasks - self.unknowable
                 else:
@@ -122,6 +123,11 @@ class Facts:
         """Whether an agent is written down as lost."""
         known = self.desired.agents.get(agent)
         return known is not None and known.lost_since is not None
+
+    def has_others(self, agent: str) -> bool:
+        """Whether an agent has tasks of jobs that are not everywhere."""
+        owners = [self.desired.jobs.get(task_prefix(task)) for task in self.desired.by_agent.get(agent, ())]
+        return any(job is None or not job.config.everywhere for job in owners)
 
     def wanted(self) -> list[str]:
         """The tasks that should run."""

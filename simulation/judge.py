@@ -13,6 +13,7 @@ import msgspec
 
 from actors.messages import Mutate
 from scheduling.desired import Placement
+from scheduling.everywhere import WritePlaces
 from scheduling.failures import given_up
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
@@ -23,6 +24,7 @@ from scheduling.registry import WritePlacement
 from scheduling.room import need_of
 from simulation.facts import Facts, Violation
 from simulation.judge_draining import judge_drained, judge_moves
+from simulation.judge_everywhere import judge_place, judge_places
 from simulation.judge_migration import judge_step
 from simulation.stage import Backstage
 
@@ -68,6 +70,9 @@ class SchedulerJudge:
             if isinstance(mutation, WritePlacement):
                 yield from self._judge_write(rule, mutation, now)
                 yield from judge_drained(rule, mutation)
+                yield from judge_place(rule, mutation)
+            elif isinstance(mutation, WritePlaces):
+                yield from judge_places(rule, mutation)
             elif isinstance(mutation, StepMigration):
                 yield from judge_step(rule, mutation.migration)
             elif isinstance(mutation, MarkLost) and mutation.since is not None:
@@ -125,8 +130,10 @@ class SchedulerJudge:
         if now - failed.at < pause - 0.001:
             text = f"{task} is tried again after {now - failed.at:.1f} s; it has failed {failed.count} times"
             yield Violation("a failed task waits", text, (task, agent))
+        if rule.desired.jobs[task_prefix(task)].config.everywhere:
+            return  # it has no other place
         need = need_of(rule.desired.jobs[task_prefix(task)].config)
-        others = [room.agent for room in rule._open_rooms() if room.agent != agent and fits(need, room)]
+        others = [room.agent for room in rule.rooms.open() if room.agent != agent and fits(need, room)]
         if agent == failed.agent and others:
             text = f"{task} is placed on {agent} again, where it has failed; {', '.join(others)} would fit"
             yield Violation("a failed task goes elsewhere", text, (task, agent))

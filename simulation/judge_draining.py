@@ -32,7 +32,7 @@ def judge_moves(rule: Any, writes: dict[str, WritePlacement], now: float) -> Ite
         ended = sum(_has_ended(rule, task) for task in wanted)
         left = sum(stands(rule, task) == "running" and _stays(writes.get(task)) for task in wanted)
         update = job.config.update or Update()
-        floor = update.floor if update.floor is not None else job.config.scale - update.max_parallel
+        floor = update.floor if update.floor is not None else len(job.members) - update.max_parallel
         if stopped and left < floor - ended:
             text = f"{', '.join(stopped)} is moved; {left} are left, the floor is {floor}, {ended} have ended"
             yield Violation("the floor is kept while agents are drained", text, tuple(stopped))

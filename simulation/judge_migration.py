@@ -41,7 +41,7 @@ def judge_step(rule: Any, after: Migration) -> Iterator[Violation]:
         yield Violation("the ceiling is kept", text, tuple(started))
     for prefix, _, now in sides:
         job = rule.desired.jobs[prefix]
-        if any(not 0 <= index < job.config.scale for index in now):
+        if any(index not in job.members for index in now):
             yield Violation("tasks of a migration exist", f"{prefix} has no {sorted(now)}", (prefix,))
 
 

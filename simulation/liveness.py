@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from scheduling.container import FINISHED, RUNNING
 from scheduling.desired import PLACEMENT, Job
-from scheduling.job import task_prefix
+from scheduling.job import task_id, task_prefix
 from scheduling.migration import State
 from scheduling.room import need_of
 from scheduling.update import Update
 from simulation.agent import Container
 from simulation.facts import Facts
+from simulation.judge_everywhere import place_of, uncovered
 from simulation.stage import Backstage, Stage
 from simulation.users import Users
 
@@ -26,6 +27,7 @@ def unfinished(facts: Facts, users: Users, stage: Stage) -> Iterator[tuple[str, 
     yield from _nothing_is_kept(facts, stage)
     yield from _migrations_end(facts)
     yield from not_emptied(facts)
+    yield from uncovered(facts)
 
 
 def _migrations_end(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -34,7 +36,7 @@ def _migrations_end(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
         held = migration.paused or migration.awaits_promotion or migration.state is State.FAILED
         if migration.over or held:
             continue
-        old = [f"{migration.old}-{index}" for index in range(migration.old_scale)]
+        old = [task_id(migration.old, index) for index in facts.desired.jobs[migration.old].members]
         if migration.state is State.REVERTING and not all(_runs(facts, task) for task in old):
             continue
         yield f"{migration.id} is {migration.state}: {migration.old} to {migration.new}", tuple(old)
@@ -56,7 +58,8 @@ def _wanted_run_once(facts: Facts, wanted: set[str], stage: Stage) -> Iterator[t
         if row is None or not any(copy.agent in there for copy in row.copies):
             if _pauses(stage, task):
                 continue
-            fitting = [name for name in there if fits(facts, name, task)]
+            own = place_of(facts, task)
+            fitting = [name for name in there if own in (None, name) and fits(facts, name, task)]
             if fitting or holders:
                 yield (
                     f"{task} waits, though {fitting} have room and {holders} have it",
@@ -137,6 +140,11 @@ def not_emptied(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
             stays = row is not None and row.running == agent.name and not is_done(container)
             if job is None or not stays:
                 continue
+            if job.config.everywhere:
+                # It has no other place; it stays for as long as there is anything else to watch over.
+                if not facts.has_others(agent.name):
+                    yield f"{task} stays on {agent.name}, which is drained", (task, agent.name)
+                continue
             fitting = [name for name in facts.agents if fits(facts, name, task)]
             held = facts.desired.migration_of(job.prefix) is not None or _spare(facts, job) < 1
             if overdue or (fitting and not held):
@@ -149,7 +157,7 @@ def _spare(facts: Facts, job: Job) -> int:
     done = sum(_is_done_anywhere(facts, task) for task in tasks)
     running = sum(_runs(facts, task) for task in tasks)
     update = job.config.update or Update()
-    floor = update.floor if update.floor is not None else job.config.scale - update.max_parallel
+    floor = update.floor if update.floor is not None else len(job.members) - update.max_parallel
     return min(running - max(0, floor - done), update.max_parallel - (len(tasks) - done - running))
 
 

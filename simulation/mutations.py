@@ -10,7 +10,7 @@ import msgspec
 from actors.base import HarpoonActor
 from actors.messages import Broadcast, Commands
 from actors.state_machine import StateMachine
-from scheduling import executor, registry, scheduler
+from scheduling import executor, registry, rooms
 from scheduling.actual import Actual, ActualReplica, ContainerReport
 from scheduling.answer import Answer
 from scheduling.commands import Batch, Command
@@ -24,6 +24,7 @@ from scheduling.room import Room, measure, need_of
 from scheduling.transformer import Transformer
 from simulation.disk import MemoryStore
 from simulation.mutations_draining import DRAINING_MUTATIONS
+from simulation.mutations_everywhere import EVERYWHERE_MUTATIONS
 from simulation.mutations_lease import LEASE_MUTATIONS
 from simulation.mutations_lost import LOST_MUTATIONS
 from simulation.mutations_migration import MIGRATION_MUTATIONS
@@ -219,11 +220,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="a container is counted once",
-        patches=((scheduler, "measure", _measure_twice),),
+        patches=((rooms, "measure", _measure_twice),),
     ),
     Mutation(
         name="placements on their way are counted",
-        patches=((scheduler, "measure", _measure_only_reports),),
+        patches=((rooms, "measure", _measure_only_reports),),
     ),
     Mutation(
         name="no commands while the link is down",
@@ -242,6 +243,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *LEASE_MUTATIONS,
     *MIGRATION_MUTATIONS,
     *DRAINING_MUTATIONS,
+    *EVERYWHERE_MUTATIONS,
 )
 
 

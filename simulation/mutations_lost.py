@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from scheduling import scheduler
 from scheduling.copies import Copies
-from scheduling.desired import Copy, Placement
+from scheduling.desired import Copy, Job, Placement
 from scheduling.executor import Executor
 from scheduling.failures import Failures
 from scheduling.lost import LostWatch
 from scheduling.registry import WritePlacement
 from scheduling.room import Room
+from scheduling.rooms import Rooms
 from scheduling.scheduler import Scheduler
 from scheduling.transformer import Transformer
 from simulation.switches import Mutation, aimed
@@ -30,15 +29,13 @@ def _placed_and_the_old_ones_forgotten(self: Scheduler, task: str, room: Room) -
     return WritePlacement(task=task, expected=expected, copies=(Copy(room.agent, "run"),))
 
 
-_REAL_CHOOSE = Scheduler._choose
+_REAL_CHOOSE = Rooms.choose
 
 
-def _chosen_wherever_it_failed(self: Scheduler, *arguments: Any) -> dict[str, Room]:
-    failures, self._failures = self._failures, Failures()
-    try:
-        return _REAL_CHOOSE(self, *arguments)
-    finally:
-        self._failures = failures
+def _chosen_wherever_it_failed(
+    self: Rooms, job: Job, tasks: list[str], _failures: Failures
+) -> dict[str, Room]:
+    return _REAL_CHOOSE(self, job, tasks, Failures())
 
 
 def _stopped_is_gone(_self: Copies, _placement: Placement, copy: Copy) -> bool:
@@ -117,7 +114,7 @@ LOST_MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="a task that failed goes elsewhere if another agent fits",
-        patches=((Scheduler, "_choose", _chosen_wherever_it_failed),),
+        patches=((Rooms, "choose", _chosen_wherever_it_failed),),
         profile=aimed("task exits", "starts fail"),
     ),
     Mutation(

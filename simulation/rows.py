@@ -60,6 +60,11 @@ DRAINING = (
     "a task is moved away from a drained agent whose deadline is over",
     "a drained agent is open again",
 )
+EVERYWHERE = (
+    "an agent gets its task of a job with scale all",
+    "an agent loses its task of a job with scale all",
+    "agents change in the middle of a migration with scale all",
+)
 # What a run can't play, and why; the tests of these rows are elsewhere.
 UNPLAYABLE = {
     "a reader asks another worker than the writer did": "web is not part of the simulation",

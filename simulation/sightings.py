@@ -8,18 +8,19 @@ from typing import Any
 
 from actors.messages import Mutate
 from scheduling.container import RUNNING
-from scheduling.desired import AGENT, PLACEMENT, Agent, Placement
+from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Job, Placement
 from scheduling.migration import Migration
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
 from simulation.facts import Facts
 from simulation.judge_draining import is_overdue
-from simulation.rows import DRAINING, FAILURES, RACES
+from simulation.rows import DRAINING, EVERYWHERE, FAILURES, RACES
 from simulation.stage import Address, Backstage, Stage
 
 (_WRITE_IN_FLIGHT, _MOVE, _BACK_BEFORE, _BACK_AFTER, _AWAY, _ADOPTED, _LATE, _, _AGAIN, _NO_ANSWER, _,
  _CAPACITY) = RACES  # fmt: skip
 _DRAINED, _DEADLINE, _CLOSED, _MOVED, _MOVED_LATE, _OPENED = DRAINING
+_GIVEN, _TAKEN, _RESIZED = EVERYWHERE
 (_, _BREAKS, _SILENT, _ACTOR_DIES, _SUPERVISOR_DIES, _, _, _HOST, _FULL, _, _NO_ROOM) = FAILURES
 
 
@@ -99,6 +100,12 @@ class Sightings:
                 self._closes(old, new)
             elif key[0] == PLACEMENT and isinstance(new, Placement):
                 self._placed(old, new)
+            elif key[0] == JOB and isinstance(new, Job) and isinstance(old, Job) and new.places is not None:
+                was, now = set((old.places or {}).values()), set(new.places.values())
+                self.counts[_GIVEN] += len(now - was)
+                self.counts[_TAKEN] += len(was - now)
+                resized = old.places not in (None, new.places)
+                self.counts[_RESIZED] += resized and self._facts.desired.migration_of(new.prefix) is not None
 
     def _closes(self, old: Agent, new: Agent) -> None:
         self.counts[_OPENED] += old.drained and not new.drained

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -15,7 +15,7 @@ from actors.messages import Mutate, Mutated
 from scheduling.answer import Answer
 from scheduling.draining import DrainAgent, UndrainAgent
 from scheduling.durations import Duration
-from scheduling.job import JobConfig
+from scheduling.job import ALL, JobConfig
 from scheduling.jobs import DeleteJob, HaltJob, ScheduleJob, UnscheduleJob
 from scheduling.migrating import Action, PutJob, RestartJob, RevertJob, SteerMigration
 from scheduling.registry import AgentSpec, Mutation, SyncAgents
@@ -24,6 +24,8 @@ from simulation.scenario import OF_AGENTS, Act, job_config
 from simulation.stage import Address, Stage
 
 ANSWER_SECONDS = 10.0
+# What is asked for by v0 has a number as its scale.
+THROUGH_V1 = ("put", "migrate", "migrate to what fits nowhere")
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -58,9 +60,13 @@ class Users:
         if act.kind in OF_AGENTS:
             self.ask(_about_agent(act))
             return
-        variant, scale = act.number % 2, 1 + act.number // 2 % 4
-        config = job_config(act.target, variant, scale)
+        variant, number = act.number % 2, 1 + act.number // 2 % 4
+        scale: int | Literal["all"] = number
+        config = job_config(act.target, variant, number)
         versions = self._scheduled(act.target)
+        if act.kind in THROUGH_V1 and act.number % 11 < 3:
+            scale = ALL
+            config = msgspec.structs.replace(config, scale=scale)
         if act.kind == "put" and versions and act.number % 5:
             config = msgspec.structs.replace(versions[-1], scale=scale)  # a change of scale alone
         mutations: dict[str, Mutation] = {
@@ -171,7 +177,7 @@ def policy(number: int) -> Update:
     )
 
 
-def _another(versions: list[JobConfig], config: JobConfig, scale: int) -> JobConfig:
+def _another(versions: list[JobConfig], config: JobConfig, scale: int | Literal["all"]) -> JobConfig:
     """The other variant of the job that is scheduled, or the given one."""
     if not versions:
         return config

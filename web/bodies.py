@@ -12,7 +12,7 @@ import msgspec
 
 from config.bounds import LONGEST_NUMBER as _LONGEST_NUMBER
 from config.bounds import LONGEST_SHOWN_COLLECTION as _SHOWN_COLLECTION
-from scheduling.job import JobConfig, decode_hook, unknown_fields
+from scheduling.job import ALL, JobConfig, decode_hook, unknown_fields
 from scheduling.validation import Problem, problems
 from web import limits
 from web.problems import HttpProblem, invalid, unavailable
@@ -129,6 +129,10 @@ def decode_job(raw: dict[str, Any], *, strict: bool) -> JobConfig:
     except RecursionError:
         raise HttpProblem(400, "the body is nested too deeply; a job config has 4 levels") from None
     found = problems(config)
+    if not strict and config.everywhere:
+        # Other clients of v0 could not read it.
+        right = "it must be a number; a task on each agent is scheduled through /api/v1"
+        found.insert(0, Problem("scale", config.scale, right))
     if found:
         raise invalid(found)
     return config
@@ -140,6 +144,8 @@ def type_problem(message: str, raw: Any) -> Problem:
     what, path = (at["what"], at["path"]) if at else (message, "")
     got = _GOT.match(what)
     field, value = _find(raw, path, got["got"] if got else None)
+    if field.rpartition(".")[2] == "scale":
+        return Problem(field, value, f'it must be a whole number or "{ALL}"')
     if got:
         expected = " or ".join(_KINDS.get(kind, kind) for kind in got["expected"].split(" | "))
         return Problem(field, value, f"it must be {expected}")

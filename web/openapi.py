@@ -114,6 +114,8 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _schema(kind.value_type)}
     if isinstance(kind, inspect.UnionType):
         return {"anyOf": [_schema(each) for each in kind.types]}
+    if isinstance(kind, inspect.LiteralType):
+        return {"enum": list(kind.values)}
     if isinstance(kind, inspect.CustomType):
         return {"type": "string", "description": 'A duration as Go writes it, like "1.5s".'}
     return {"type": _PLAIN[type(kind)]}

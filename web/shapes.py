@@ -99,7 +99,11 @@ class PastView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a job: `hash` names its config, `prefix` begins its task ids, `number` counts them."""
+    """One version of a job: `hash` names its config, `prefix` begins its task ids, `number` counts them.
+
+    `places`: with scale `all`, which agent has which task, by index; null before that is known, and for
+    other jobs.
+    """
 
     hash: str
     prefix: str
@@ -108,6 +112,7 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     config: msgspec.Raw
     counts: Counts
     waiting: WaitingView | None
+    places: dict[int, str] | None = None
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ def _job(desired: Desired, tasks_of: TasksOf, prefix: str, touched: Touched) -> 
     touched.tasks |= tasks_of[prefix]
     if job is not None:
         touched.jobs.add(job.config.key)
-        touched.tasks |= {task_id(prefix, index) for index in range(job.config.scale)}
+        touched.tasks |= {task_id(prefix, index) for index in job.members}
 
 
 def _migration(

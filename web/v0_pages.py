@@ -7,6 +7,8 @@ change touches are joined anew.
 
 from __future__ import annotations
 
+import msgspec
+
 from scheduling.actual import ContainerReport
 from scheduling.canonical import go_json, go_text
 from scheduling.container import DELETED, ContainerInstance, HostResources, Metrics
@@ -26,7 +28,7 @@ class V0Pages:
 
     def __init__(self, state: ClusterState) -> None:
         self._state = state
-        self._jobs: dict[str, tuple[str, bytes]] = {}
+        self._jobs: dict[str, tuple[str, int, bytes]] = {}
         self._registry: Page | None = None
         self._hosts: dict[str, _Host] = {}
         self._touched: set[str] = set(state.desired.agents)
@@ -44,9 +46,13 @@ class V0Pages:
             for prefix in [prefix for prefix in self._jobs if prefix not in jobs]:
                 del self._jobs[prefix]
             for prefix, job in jobs.items():
-                if prefix not in self._jobs or self._jobs[prefix][0] != job.hash:
-                    self._jobs[prefix] = (job.hash, _member(job.hash, job.config.canonical()))
-            members = [member for _, member in sorted(self._jobs.values(), key=lambda each: each[0].encode())]
+                if prefix not in self._jobs or self._jobs[prefix][:2] != (job.hash, len(job.members)):
+                    # Who speaks v0 knows no scale but a number: with scale `all` how many there are now.
+                    config = msgspec.structs.replace(job.config, scale=len(job.members))
+                    member = _member(job.hash, config.canonical())
+                    self._jobs[prefix] = (job.hash, len(job.members), member)
+            ordered = sorted(self._jobs.values(), key=lambda each: each[0].encode())
+            members = [member for _, _, member in ordered]
             self._registry = Page(b"{" + b",".join(members) + b"}\n", V0_TYPE)
         return self._registry
 

@@ -196,6 +196,7 @@ def _version_view(state: ClusterState, job: Job, task: TaskLookup) -> VersionVie
         config=msgspec.Raw(job.config.described()),
         counts=count(views, len(state.desired.indices(job))),
         waiting=waiting_view(state.waiting.get(job.prefix)),
+        places=job.places,
     )
 
 

@@ -73,7 +73,10 @@ def test_it_sees_of_the_host_what_it_needs_to_run(agent: Agent) -> None:
 
 
 def test_its_variables_are_on_no_command_line_and_not_those_of_bwrap(agent: Agent) -> None:
-    agent.run("env-0", boxed("env; echo began; exec sleep 1000", env={"SECRET": "psst", "LD_PRELOAD": ""}))
+    agent.run(
+        "env-0",
+        boxed(f"env; : {agent.data}; echo began; exec sleep 1000", env={"SECRET": "psst", "LD_PRELOAD": ""}),
+    )
     told = agent.wait_for_log("env-0", "began")
     assert sorted(line for line in told if "=" in line and not line.startswith("_=")) == [
         *("D=$", "LD_PRELOAD=", "PATH=/usr/bin:/bin"),
@@ -86,7 +89,7 @@ def test_its_variables_are_on_no_command_line_and_not_those_of_bwrap(agent: Agen
         except OSError:
             continue
         assert b"psst" not in words
-        if b"/bwrap\0" in words.partition(b"\0")[0] + b"\0" and b"sleep" in words:
+        if b"/bwrap\0" in words.partition(b"\0")[0] + b"\0" and os.fsencode(agent.data) in words:
             wrappers.append(environment)
     assert wrappers == [b"", b""], "bwrap, and its child that is the first process"
 
@@ -205,6 +208,7 @@ def root_filesystem(tmp_path: Path) -> str:
     for folder in ("etc", "srv", "usr", "bin", "lib", "lib64"):
         (root / folder).mkdir(parents=True)
     shutil.copy(os.path.realpath("/bin/sh"), root / "usr/shell")
+    shutil.copy(os.path.realpath("/bin/sleep"), root / "usr/sleep")
     (root / "bin/sh").symlink_to("../usr/shell")
     listed = subprocess.run(["ldd", "/bin/sh"], check=True, capture_output=True, text=True).stdout
     for library in (word for word in listed.split() if word.startswith("/")):

@@ -212,3 +212,13 @@ def test_trouble_ends_with_the_next_news() -> None:
     start = news("snapshot", snapshot(job(), task(0), task(1, "starting")))
     wait_for(RUNNING, Script(start, Trouble("broken"), news("task", task(1))), display, Duration.parse("9s"))
     assert [trouble for _, trouble in display.shown] == ["", "broken", ""]
+
+
+def test_with_scale_all_every_place_is_waited_for() -> None:
+    everywhere = job(scale="all")
+    unknown = news("snapshot", snapshot(everywhere))
+    assert not after(RUNNING, unknown).reached, "nobody has said yet which agents fit"
+    everywhere["versions"][0]["places"] = {"0": "n0", "2": "n2"}
+    start = news("snapshot", snapshot(everywhere, task(0)))
+    assert after(RUNNING, start).summary == "1 of 2 running, 1 waiting"
+    assert after(RUNNING, start, news("task", task(2))).reached

@@ -316,7 +316,7 @@ class Story(MigrationsTold):
         """What must hold after every happening, whatever the story."""
         for task, row in self.registry.placements.items():
             assert sum(copy.intent == "run" for copy in row.copies) <= 1, task
-        for room in self.scheduler._open_rooms():
+        for room in self.scheduler.rooms.open():
             ours = [
                 job
                 for job in self.jobs.values()

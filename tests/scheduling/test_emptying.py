@@ -36,7 +36,7 @@ class Cluster:
         self.desired: Changes = {(AGENT, name): agent(name) for name in "bc"}
         self.desired |= {(AGENT, "a"): drained, (JOB, self.job.prefix): self.job}
         self.actual: Changes = {(ACTUAL_AGENT, name): status(name) for name in "abc"}
-        for index in range(config.scale):
+        for index in self.job.members:
             self.runs(index, where.get(f"_{index}", "a"))
 
     def task(self, index: int) -> str:
@@ -177,7 +177,7 @@ def test_what_goes_because_its_time_is_over_is_missed_for_the_others() -> None:
 def begin_migration(cluster: Cluster) -> None:
     """The job of the cluster is being migrated, and all of its tasks are wanted still."""
     new = version_of(web(4, floor=0, surge=0, min_healthy_time=0))
-    scale, job = cluster.job.config.scale, cluster.job
+    scale, job = len(cluster.job.members), cluster.job
     new = msgspec.structs.replace(new, prefix="web-fffffff", hash="web-fffffff")
     row = Migration(
         id="m-1", key=job.config.key, old=job.prefix, new=new.prefix, old_hash=job.hash, new_hash=new.hash,

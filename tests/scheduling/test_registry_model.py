@@ -270,7 +270,7 @@ class Model(RuleBasedStateMachine):
                 wanted = row.old_wanted if prefix == row.old else row.new_wanted
             else:
                 assert prefix not in self.ways
-                wanted = () if prefix in self.stopped else tuple(range(job.config.scale))
+                wanted = () if prefix in self.stopped else tuple(job.members)
             assert tuple(self.desired.indices(job)) == wanted
 
     @invariant()

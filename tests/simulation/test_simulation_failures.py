@@ -12,7 +12,7 @@ from actors.nursery import Nursery
 from scheduling import scheduler
 from scheduling.desired import JOB, PLACEMENT
 from scheduling.jobs import ScheduleJob
-from scheduling.scheduler import Scheduler
+from scheduling.rooms import Rooms
 from scheduling.waiting import Waiting
 from simulation.disk import Disk, MemoryStore
 from simulation.scripted import script
@@ -51,10 +51,10 @@ def _unexplained(prefix: str, tasks: int, *_: Any) -> Waiting:
     return Waiting(prefix=prefix, tasks=tasks, reason="no agent fits")
 
 
-_REAL_ROOMS = Scheduler._all_rooms
+_REAL_ROOMS = Rooms.all
 
 
-def _rooms_as_first_measured(self: Scheduler) -> Any:
+def _rooms_as_first_measured(self: Rooms) -> Any:
     kept = self.__dict__.setdefault("kept_rooms", {})
     for room in _REAL_ROOMS(self):
         if not room.closed:
@@ -67,7 +67,7 @@ def test_nothing_fits() -> None:
     they are placed when room appears". That web shows it is in tests/web/test_web_views.py."""
     holds(nothing_fits)
     breaks(nothing_fits, "why for each agent", off(scheduler, "explain", _unexplained))
-    breaks(nothing_fits, "placed when room appears", off(Scheduler, "_all_rooms", _rooms_as_first_measured))
+    breaks(nothing_fits, "placed when room appears", off(Rooms, "all", _rooms_as_first_measured))
 
 
 CHILDREN = {"Supervisor": ("Registry", "Shepherd"), "Shepherd": ("Flock",), "Flock": ("StateMachine",)}

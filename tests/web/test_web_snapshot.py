@@ -306,5 +306,8 @@ def test_the_description_has_its_shape() -> None:
     schemas = client_of(InMemoryCluster()).simulate_get("/openapi.json").json["components"]["schemas"]
     assert set(schemas["Snapshot"]["properties"]) == set(snapshot_of())
     job = schemas["Snapshot"]["properties"]["jobs"]["items"]["properties"]
-    assert (set(job), job["config"]) == ({*job_of(), "stopped"}, {"$ref": "#/components/schemas/JobConfig"})
+    assert (set(job), job["config"]) == (
+        {*job_of(), "stopped", "places"},
+        {"$ref": "#/components/schemas/JobConfig"},
+    )
     assert set(schemas["RestoreReply"]["properties"]) == {"result", "message", "version"}
