@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from story_checks import breaks, holds, until_runs_anywhere
+from thespian.actors import ActorSystemConventionUpdate
 
 from actors import shepherd
 from actors.flock import NO_COMMANDS
+from actors.hosts import capabilities
 from actors.messages import Commands, LeaseGrant
 from scheduling import registry
 from scheduling.canonical import go_json
@@ -143,6 +146,101 @@ def test_an_agent_that_moves_to_another_flock_is_not_commanded_by_both() -> None
     holds(moved)
     breaks(moved, TWO, RENEWED)
     breaks(moved, TWO, WAITS)
+
+
+def label(it: Script, zone: str) -> None:
+    """All agents have this zone from now on."""
+    hosts = it.world.agents.values()
+    specs = tuple(AgentSpec(name=each.name, endpoint=each.endpoint, labels={"zone": zone}) for each in hosts)
+    it.world.users.sync_agents(specs)
+    it.pass_seconds(0.1)
+
+
+def news(it: Script, *, added: bool, zone: str = "east") -> None:
+    """Thespian tells the shepherd that a host is there, or is gone."""
+    settings = it.actor("Shepherd").performer.settings
+    told = capabilities(replace(settings, actor_address="10.0.0.9", zone=zone, name="m"))
+    shepherd_now = it.actor("Shepherd")
+    message = ActorSystemConventionUpdate(shepherd_now.address, told, added)
+    it.world.stage.send(shepherd_now.address, shepherd_now.address, message)
+    it.pass_seconds(0.1)
+
+
+def moved_home(seed: int) -> None:
+    """A host of its agent's zone joins, and a flock is made there; where it was it hears of that too late."""
+    with script({"a": 400}, seed) as it:
+        it.begin()
+        label(it, "east")
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        let_end = ends_when_told(it, "a", task)
+        it.delete("web")
+        until_stopped(it, "a", 1)
+        old = it.actor("Flock")
+        old.held_until = it.world.clock.now + 30.0
+        news(it, added=True)
+        assert old.alive
+        until_stopped(it, "a", 2)
+        let_end()
+        it.until(lambda: not it.holders(task), "it is deleted")
+        it.until(lambda: not old.alive, "it has heard of it")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.flocks, member.agents) == (0, 1, 1)
+        it.end()
+
+
+def test_a_flock_that_moves_to_another_host_does_not_command_beside_itself() -> None:
+    holds(moved_home)
+    breaks(moved_home, TWO, RENEWED)
+    breaks(moved_home, TWO, WAITS)
+
+
+def lost_with_its_host(seed: int) -> None:
+    """Thespian says that a host is gone, and its flock lives on there."""
+    with script({"a": 400}, seed, before=elsewhere) as it:
+        it.begin()
+        label(it, "east")
+        news(it, added=True)
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        let_end = ends_when_told(it, "a", task)
+        it.delete("web")
+        until_stopped(it, "a", 1)
+        old = it.actor("Flock")
+        old.held_until = it.world.clock.now + 30.0
+        news(it, added=False)
+        until_stopped(it, "a", 2)
+        let_end()
+        it.until(lambda: not it.holders(task), "it is deleted")
+        it.until(lambda: not old.alive, "it has ended")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.connected, member.flocks) == (1, False, 0)
+        it.end()
+
+
+def test_a_flock_of_a_lost_host_does_not_command_beside_its_successor() -> None:
+    holds(lost_with_its_host)
+    breaks(lost_with_its_host, TWO, RENEWED)
+    breaks(lost_with_its_host, TWO, WAITS)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_agent_that_gets_another_zone_is_in_another_flock_and_its_tasks_run_on(seed: int) -> None:
+    with script({"a": 400}, seed) as it:
+        it.begin()
+        label(it, "east")
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        first = it.actor("Flock")
+        label(it, "west")
+        it.until(lambda: not first.alive and it.actor("Flock") is not first, "another flock")
+        it.until(lambda: it.link("a") == "connected", "it is followed")
+        assert it.actual.report("a", task) is not None
+        assert it.runs_on(task) == ["a"]
+        assert len(it.requests("start")) == 1
+        it.delete("web")
+        it.until(lambda: it.row(task) is None, "it is gone")
+        it.end()
 
 
 def readdressed(seed: int) -> None:
