@@ -76,7 +76,8 @@ def test_the_leader_has_a_zone_too() -> None:
 
 def test_who_can_be_anywhere_takes_no_room_from_those_of_a_zone() -> None:
     known = {LEADER: host(LEADER, flocks=1), "e": host("e", "east", flocks=1)}
-    assert places({"any": "", "east": "east"}, {}, known) == {"east": "e", "any": LEADER}
+    zones = {"here": "", "any": "", "east": "east"}
+    assert places(zones, {"here": LEADER}, known) == {"east": "e", "any": LEADER}
 
 
 def test_flocks_of_a_lost_host_are_made_on_another() -> None:
