@@ -198,6 +198,21 @@ def test_a_flock_that_moves_to_another_host_does_not_command_beside_itself() -> 
     breaks(moved_home, TWO, WAITS)
 
 
+def test_a_host_on_which_no_flock_comes_up_is_not_used_for_a_while() -> None:
+    """A firewall lets it reach the leader, and not the other way round."""
+    with script({"a": 400}, 1, before=elsewhere) as it:
+        it.begin()
+        label(it, "east")
+        news(it, added=True)
+        it.world.stage.of_kind("Flock")[-1].held_until = it.world.clock.now + 100.0
+        it.until(lambda: it.link("a") == "connected", "it is followed from elsewhere")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.flocks) == (1, 0)
+        assert member.trouble == "a flock that was made there said nothing"
+        it.until(lambda: [each.flocks for each in it.actual.members.values()] == [0, 1], "it is used again")
+        it.end()
+
+
 def lost_with_its_host(seed: int) -> None:
     """Thespian says that a host is gone, and its flock lives on there."""
     with script({"a": 400}, seed, before=elsewhere) as it:
