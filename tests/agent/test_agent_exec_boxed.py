@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from agent_harness import Agent, config, leftovers, running_agent, wait_until
 from exec_client import ExecClient
-from test_agent_bubblewrap import root_filesystem
+from root_made import root_filesystem
 from test_agent_exec import exited, keepers, run
 
 from agent.bubblewrap import BubblewrapDriver
