@@ -42,6 +42,10 @@ def boxed(**changes: Any) -> dict[str, Any]:
     return config("sleep", "1000", driver="bubblewrap", env={"PATH": "/usr/bin:/bin"}, **changes)
 
 
+def test_what_makes_the_namespaces_is_not_taken_for_the_task(tmp_path: Path) -> None:
+    assert not BubblewrapDriver(tmp_path).is_inside(os.getpid())
+
+
 def test_it_is_where_the_task_is(agent: Agent) -> None:
     script = (
         "pwd; id -u; for n in mnt pid ipc uts cgroup user; do readlink /proc/self/ns/$n /proc/1/ns/$n; done"
