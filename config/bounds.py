@@ -316,6 +316,10 @@ ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 LONGEST_ARCHIVE_NAME = 1024
 # MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
 SMALLEST_MEMORY_LIMIT_MB = 16
+# MB: what is added to the memory limit of a task with the driver oci, for runc → it counts as the task's
+OCI_OVERHEAD_MB = 16
+# processes: what is added to the limit of processes of such a task, for runc → they count as the task's
+OCI_OVERHEAD_PIDS = 32
 # processes: processes and threads of a task whose job does not limit them → it can't make more
 AGENT_TASK_PIDS = 4096
 # s: wait for the kernel to end what is left of a task's processes → its cgroup stays until the next try
