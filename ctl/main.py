@@ -23,6 +23,7 @@ from ctl.migrations import migrate, migration, migrations
 from ctl.options import DURATION, FORMATS
 from ctl.outage import brake
 from ctl.plans import plan
+from ctl.rebalance import rebalance
 from ctl.session import Output, Session, complain
 from ctl.signals import send_signal
 from ctl.snapshots import snapshot
@@ -86,6 +87,7 @@ COMMANDS = (
     ps,
     agents,
     agent,
+    rebalance,
     brake,
     events,
     logs,

@@ -20,6 +20,7 @@ class Disk:
         self.state: dict[Key, Any] = {}
         self.answers: dict[str, tuple[str, Answer]] = {}
         self.full = False
+        self.holder: object = None
         # The registry dies at its next commit: "before" it or "after" it is on the disk.
         self.cut: str = ""
         self.on_commit: Callable[[Mapping[Key, Any], dict[str, tuple[str, Answer]]], None] = (
@@ -55,7 +56,8 @@ class MemoryStore:
     disk: Disk
 
     def __init__(self, _directory: Path) -> None:
-        """Nothing to open."""
+        """The lock of the real one lets no two registries write: who hung while another began does not."""
+        self.disk.holder = self
 
     def load(self) -> tuple[int, dict[Key, Any]]:
         """The version and the whole state."""
@@ -69,6 +71,8 @@ class MemoryStore:
         self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, tuple[str, Answer]]]
     ) -> None:
         """Write all of it durably, or nothing. Raises StoreError."""
+        if self.disk.holder is not self:
+            raise ActorEndedError("another registry has the store")
         self.disk.commit(version, changes, dict(answers))
 
 

@@ -13,7 +13,18 @@ import falcon
 import falcon.asgi
 
 from scheduling.placement import Algorithm, least_used
-from web import health, task_signals, v0, v1_agents, v1_brake, v1_jobs, v1_migrations, v1_snapshot, v1_tasks
+from web import (
+    health,
+    task_signals,
+    v0,
+    v1_agents,
+    v1_brake,
+    v1_jobs,
+    v1_migrations,
+    v1_rebalance,
+    v1_snapshot,
+    v1_tasks,
+)
 from web import logs as task_logs
 from web.agent_logs import AgentLogs
 from web.cluster import Cluster
@@ -57,6 +68,7 @@ def create_app(
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
     v1_brake.add_routes(app, cluster)
+    v1_rebalance.add_routes(app, cluster, planner)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     task_signals.add_routes(app, cluster, encoded)
