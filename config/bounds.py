@@ -53,6 +53,10 @@ LONGEST_LABEL = 256
 MOST_LABELS = 64
 # s: how long an agent may be drained before everything goes → 400
 LONGEST_DRAIN_SECONDS = 168 * 3600.0
+# s: time for a rebalance that names no deadline → what has not begun to move stays
+REBALANCE_SECONDS = 1800.0
+# moves: tasks that one rebalance moves → the next one moves more
+MOST_MOVES = 200
 # names: names in one answer of the registry → the rest is counted
 MOST_NAMED = 10
 # agents: agents that say why a task waits → the nearest misses stay, others are counted
