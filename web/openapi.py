@@ -14,7 +14,8 @@ from scheduling.snapshot import Snapshot
 from scheduling.update import Update
 from web.encoded import JSON
 from web.members import MemberView
-from web.operations import OPERATIONS, Operation
+from web.operation import Operation
+from web.operations import OPERATIONS
 from web.pages import Page, send_page
 from web.rebalance_shapes import RebalancePlanView, RebalanceView
 from web.shapes import (

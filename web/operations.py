@@ -2,179 +2,39 @@
 
 from __future__ import annotations
 
-import msgspec
+from web.migration_operations import MIGRATION_OPERATIONS
+from web.operation import IF, JOB, WAIT, WRITE, Operation
 
-from web.encoded import JSON
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name.
-
-    `bodiless`: the body may be left out.
-    """
-
-    method: str
-    path: str
-    text: str
-    status: int = 200
-    reply: str = ""
-    key: str = ""
-    body: str = ""
-    bodiless: bool = False
-    query: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    media: str = JSON
-    errors: tuple[int, ...] = ()
-
-
-_WAIT = (
-    ("index", "Wait until the registry version is above this."),
-    ("wait", 'How long, like "30s"; at most 60s.'),
-)
-_WRITE = (("Idempotency-Key", "1 to 128 printable ASCII characters; makes repeating safe."),)
-_IF = (
-    ("If-Match", "The job's version as its ETag gave it, or *."),
-    ("If-None-Match", "*: there must be no such job yet."),
-)
-_JOB = "/api/v1/jobs/{product}/{environment}/{job}"
 _V0 = "as programs of 2014 speak it"
 
-_MIGRATION = "/api/v1/migrations/{name}"
-_IF_MIGRATION = (("If-Match", "The migration's version as its ETag gave it, or *."),)
-MIGRATION_OPERATIONS = (
-    Operation(
-        method="post",
-        path=_JOB + "/plan",
-        text="What a PUT of this config would do: fields, tasks, agents, and a token that approves it.",
-        reply="PlanView",
-        body="JobConfig",
-        errors=(400, 409, 413, 503),
-    ),
-    Operation(
-        method="get",
-        path=_JOB + "/history",
-        text="The versions it has had, the newest first.",
-        reply="PastView",
-        key="versions",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/revert",
-        text='Migrate it back to a version of its history: {"version": N, "update": {…}}, both optional.',
-        reply="ChangeReply",
-        body="RevertBody",
-        bodiless=True,
-        headers=(*_WRITE, *_IF),
-        errors=(400, 404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/restart",
-        text='Replace its tasks by new ones of the same config: {"update": {…}}, optional.',
-        reply="ChangeReply",
-        body="RestartBody",
-        bodiless=True,
-        headers=(*_WRITE, *_IF),
-        errors=(400, 404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/stop",
-        text="Stop its tasks without forgetting it.",
-        reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
-        errors=(404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/start",
-        text="Start the tasks of a stopped job again.",
-        reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
-        errors=(404, 409, 412, 503),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/migrations",
-        text="The migrations under way, and the last ones that are over.",
-        reply="MigrationView",
-        key="migrations",
-        query=_WAIT,
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/migrations",
-        text="Begin one; `update` overrides the job's own policy. 200 when the job is there already.",
-        status=202,
-        reply="ChangeReply",
-        body="MigrateBody",
-        headers=(*_WRITE, *_IF),
-        errors=(400, 404, 409, 412, 413, 503),
-    ),
-    Operation(
-        method="get",
-        path=_MIGRATION,
-        text="How far one is. The ETag is its version.",
-        reply="MigrationView",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    *(
-        Operation(
-            method="post",
-            path=f"{_MIGRATION}/{action}",
-            text=text,
-            reply="ChangeReply",
-            headers=(*_WRITE, *_IF_MIGRATION),
-            errors=(404, 409, 412, 503),
-        )
-        for action, text in (
-            ("pause", "Take no further step until it is resumed."),
-            ("resume", "Go on; one that has failed tries again."),
-            ("abort", "Bring back the old version."),
-            ("promote", "The canaries are good: go on with the rest."),
-        )
-    ),
-    Operation(
-        method="post",
-        path="/api/v0/migrate",
-        text='Replace a version: {"old": HASH, "new": JobConfig, "update": {…}}.',
-        status=202,
-        body="MigrateBody",
-    ),
-    Operation(method="put", path="/api/v0/migrate", text="The same.", status=202, body="MigrateBody"),
-)
-
 OPERATIONS = (
-    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=_WAIT),
+    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=WAIT),
     Operation(
         method="get",
-        path=_JOB,
+        path=JOB,
         text="One job, with its tasks. The ETag is the job's version.",
         reply="JobView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
         method="put",
-        path=_JOB,
+        path=JOB,
         text="Make this config the job's only version. Idempotent; 201 when it is new, 200 when only scale or"
         " policy changed, 202 when a migration has begun.",
         reply="ChangeReply",
         body="JobConfig",
         query=(("approve", "The token of a plan: do exactly what it says, or 412."),),
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *IF),
         errors=(400, 409, 412, 413, 503),
     ),
     Operation(
         method="delete",
-        path=_JOB,
+        path=JOB,
         text="Stop all versions of a job.",
         status=202,
         reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *IF),
         errors=(404, 412, 503),
     ),
     Operation(
@@ -187,7 +47,7 @@ OPERATIONS = (
             ("job", "A job's key, its name, a hash or a task prefix."),
             ("agent", "An agent's name."),
             ("status", "A status of tasks."),
-            *_WAIT,
+            *WAIT,
         ),
     ),
     Operation(
@@ -195,7 +55,7 @@ OPERATIONS = (
         path="/api/v1/tasks/{task}",
         text="One task.",
         reply="TaskView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
@@ -229,14 +89,14 @@ OPERATIONS = (
         text="All agents.",
         reply="AgentView",
         key="agents",
-        query=_WAIT,
+        query=WAIT,
     ),
     Operation(
         method="get",
         path="/api/v1/agents/{name}",
         text="One agent.",
         reply="AgentView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
@@ -245,7 +105,7 @@ OPERATIONS = (
         text="Add an agent, or change what is known of one that was added so.",
         reply="ChangeReply",
         body="AgentBody",
-        headers=_WRITE,
+        headers=WRITE,
         errors=(400, 409, 413, 503),
     ),
     Operation(
@@ -254,7 +114,7 @@ OPERATIONS = (
         text="Take out an agent that was added so; it leaves once it is empty; its tasks stay.",
         status=202,
         reply="ChangeReply",
-        headers=_WRITE,
+        headers=WRITE,
         errors=(404, 409, 503),
     ),
     *(
@@ -269,7 +129,7 @@ OPERATIONS = (
                 path=f"/api/v1/agents/{{name}}/{action}",
                 text=text,
                 reply="ChangeReply",
-                headers=_WRITE,
+                headers=WRITE,
                 errors=(400, 404, 503),
             ),
             Operation(
@@ -277,7 +137,7 @@ OPERATIONS = (
                 path=f"/api/v1/agents/{{name}}/{action}",
                 text="Let it have tasks again.",
                 reply="ChangeReply",
-                headers=_WRITE,
+                headers=WRITE,
                 errors=(404, 503),
             ),
         )
@@ -288,7 +148,7 @@ OPERATIONS = (
         text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "
         "elsewhere. Idempotent; 409 while it is connected. When it answers again it is lost no longer.",
         reply="ChangeReply",
-        headers=_WRITE,
+        headers=WRITE,
         errors=(404, 409, 503),
     ),
     Operation(
@@ -297,7 +157,7 @@ OPERATIONS = (
         text="The hosts of the convention, the leader first, and the flocks and agents of each.",
         reply="MemberView",
         key="members",
-        query=_WAIT,
+        query=WAIT,
         errors=(503,),
     ),
     Operation(
@@ -305,7 +165,7 @@ OPERATIONS = (
         path="/api/v1/brake",
         text="Whether so many agents are away that none is declared lost, and until when.",
         reply="BrakeView",
-        query=_WAIT,
+        query=WAIT,
         errors=(503,),
     ),
     Operation(
@@ -314,7 +174,7 @@ OPERATIONS = (
         text="Release the brake until this outage is over: agents away for longer than is tolerated are "
         "lost. Idempotent; 409 when it does not hold.",
         reply="ChangeReply",
-        headers=_WRITE,
+        headers=WRITE,
         errors=(409, 503),
     ),
     Operation(
@@ -329,7 +189,7 @@ OPERATIONS = (
         path="/api/v1/rebalance",
         text="The rebalance under way, or the last one: each move and how far it is.",
         reply="RebalanceView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404, 503),
     ),
     Operation(
@@ -341,7 +201,7 @@ OPERATIONS = (
         body="DeadlineBody",
         bodiless=True,
         query=(("approve", "The token of a plan: exactly that is done, or nothing (412)."),),
-        headers=_WRITE,
+        headers=WRITE,
         errors=(400, 409, 412, 503),
     ),
     Operation(
@@ -349,7 +209,7 @@ OPERATIONS = (
         path="/api/v1/rebalance",
         text="Move nothing more; what is on its way arrives.",
         reply="ChangeReply",
-        headers=(*_WRITE, ("If-Match", "The rebalance's version as its ETag gave it, or *.")),
+        headers=(*WRITE, ("If-Match", "The rebalance's version as its ETag gave it, or *.")),
         errors=(404, 412, 503),
     ),
     Operation(
@@ -366,7 +226,7 @@ OPERATIONS = (
         path="/api/v1/snapshot",
         text="All jobs and agents, to keep as a backup. The ETag is the version of the registry.",
         reply="Snapshot",
-        query=_WAIT,
+        query=WAIT,
         errors=(503,),
     ),
     Operation(
@@ -375,7 +235,7 @@ OPERATIONS = (
         text="Make the jobs exactly those of a snapshot. What runs already is adopted, not started again.",
         reply="RestoreReply",
         body="Snapshot",
-        headers=(*_WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
+        headers=(*WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
         errors=(400, 409, 412, 413, 503),
     ),
     Operation(method="get", path="/api/v1/version", text="Which version of the scheduler this is."),
