@@ -15,13 +15,11 @@ from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseReques
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
+from scheduling.busy import BUSY_SECONDS, BusyMachines
 from scheduling.commands import Batch
 from scheduling.lease import ASK_AGAIN_SECONDS, LEASE_SECONDS, SUCCESSION_SECONDS, Lease, Succession
 from scheduling.replica import Changes
 
-# How long further commands for a state machine are kept back until it has said what became of the last ones:
-# it takes what comes meanwhile in one message.
-BUSY_SECONDS = 0.25
 # A flock on another host than its shepherd ends when it has been granted nothing for so long: it is cut off,
 # or its shepherd is dead. Longer than a successor has to wait for its first lease.
 ALONE_SECONDS = SUCCESSION_SECONDS + LEASE_SECONDS
@@ -51,8 +49,7 @@ class Flock(HarpoonActor):
         self.turns = Succession()
         # By agent: commands that wait for a lease, or for the state machine.
         self.held: dict[str, Batch] = {}
-        # By agent: until when its state machine is taken to be busy with commands.
-        self._busy_until: dict[str, float] = {}
+        self.busy = BusyMachines()
         self._followed_at = 0.0
 
     @staticmethod
@@ -91,11 +88,11 @@ class Flock(HarpoonActor):
         now = boot_seconds()
         if any(key[0] == CONTAINER for key in message.update.changes):
             self._renew(now)
-            self._busy_until.pop(agent, None)
+            self.busy.is_free(agent)
         self.publisher.publish(
             self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
         )
-        if agent in self.held:
+        if self.held:
             self._pass_on()
 
     def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
@@ -112,7 +109,7 @@ class Flock(HarpoonActor):
         agent = self.machines.name_of(sender)
         if agent is not None:
             self.held.setdefault(agent, NO_COMMANDS)
-            self._busy_until.pop(agent, None)
+            self.busy.is_free(agent)
             self._pass_on()
 
     def receiveMsg_LeaseGrant(self, message: LeaseGrant, sender: Any) -> None:
@@ -127,15 +124,14 @@ class Flock(HarpoonActor):
         if self.held:
             self._renew(now)
         for agent in list(self.held):
-            until = self._lease_for(agent, now) if now >= self._busy_until.get(agent, 0.0) else 0.0
+            until = self._lease_for(agent, now) if self.busy.may_command(agent, now) else 0.0
             if until:
                 batch, machine = self.held.pop(agent), self.machines.address_of(agent)
                 if machine is not None:
-                    self._busy_until[agent] = now + BUSY_SECONDS
+                    self.busy.commanded(agent, now)
                     self.send(machine, Commands(batch=batch, lease_until=until))
         if self.held:
-            without_lease = self.held.keys() - self._busy_until.keys()
-            self.wake_within(ASK_AGAIN_SECONDS if without_lease else BUSY_SECONDS)
+            self.wake_within(BUSY_SECONDS)
 
     def _renew(self, now: float) -> None:
         if self.lease.asks(now):
@@ -201,7 +197,7 @@ class Flock(HarpoonActor):
         to end may be stopped, or slow, and have a lease still."""
         self.turns.ended(agent, proven=proven)
         self.held.pop(agent, None)
-        self._busy_until.pop(agent, None)
+        self.busy.is_free(agent)
 
     def _publish_nursery(self) -> None:
         # By the epoch: a flock has no name of its own, and its successor begins anew.

@@ -104,6 +104,11 @@ class Launcher:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these: a client whose host is gone is noticed within a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         try:
             listener.bind((host, port))
             listener.listen(2048)
@@ -130,6 +135,7 @@ class Launcher:
         command += ["--address", self.settings.actor_address]
         command += ["--workers", str(self.settings.web_workers)]
         command += ["--placement", self.settings.placement]
+        command += ["--exec" if self.settings.exec else "--no-exec"]
         for name in (self.settings.listen_address[0], *self.settings.host_names):
             command += ["--name", name.lower()]
         os.set_inheritable(listener.fileno(), True)

@@ -48,6 +48,7 @@ class Nursery:
         self._kind = kind
         self.children: dict[str, Child] = {}
         self.restarts = 0
+        # By the text of an address, who was last found there.
         self._names: dict[str, str] = {}
 
     def make(self, name: str, kind: Any = None, required: Mapping[str, Any] | None = None) -> Any:
@@ -59,6 +60,7 @@ class Nursery:
         child = self.children.setdefault(name, Child(address, time.monotonic()))
         child.address, child.made_at, child.heard = address, time.monotonic(), False
         child.epoch = uuid4().hex
+        self._names = {known: other for known, other in self._names.items() if other != name}
         self._parent.wake_within(FIRST_WORD_SECONDS + 1.0)
         return address
 
@@ -103,9 +105,16 @@ class Nursery:
 
     def name_of(self, address: Any) -> str | None:
         """The name of the living child at this address."""
+        text = str(address)
+        known = self._names.get(text)
+        if known is not None and self.address_of(known) == address:
+            return known
         # Addresses of children compare equal only through the parent's address book, so they are looked
-        # through; the text form of a local address changes once the child is up.
-        return next((name for name, child in self.children.items() if child.address == address), None)
+        # through, once; the text form of a local address changes once the child is up.
+        name = next((name for name, child in self.children.items() if child.address == address), None)
+        if name is not None:
+            self._names[text] = name
+        return name
 
     def lost(self, address: Any) -> str | None:
         """A child has died: note when it may be made anew. Returns its name, None for a stranger."""
@@ -159,4 +168,5 @@ class Nursery:
     def release(self, name: str) -> Any:
         """Let go of a child; returns its address if it lives."""
         child = self.children.pop(name, None)
+        self._names = {known: other for known, other in self._names.items() if other != name}
         return child.address if child is not None else None

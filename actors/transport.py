@@ -34,7 +34,7 @@ from config.bounds import (
 # How long a peer may take to send one message, from its connection on.
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 # What is read before the size of a message is known.
-READ_AT_ONCE_BYTES = 64 * 1024
+READ_AHEAD_BYTES = 64 * 1024
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 # When it was signed, in seconds since 1970. A text is an acknowledgement, signed once for a process's life.
 _STAMP = struct.Struct(">d")
@@ -130,7 +130,7 @@ def _bounded(receive_buffer: type) -> type:
             self._counted = 0
 
         def remainingAmount(self) -> int:
-            left: int = READ_AT_ONCE_BYTES if self._size is None else super().remainingAmount()
+            left: int = READ_AHEAD_BYTES if self._size is None else super().remainingAmount()
             return left
 
         def addMore(self, data: bytes) -> None:

@@ -13,18 +13,18 @@ import msgspec
 
 from agent import exec_api
 from agent.about import About
+from agent.batch import carry_out, read_batch
+from agent.configs import check_id, read_config
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
 from agent.places import Places
 from agent.readers import read_along, read_through
 from agent.runtime import Runtime
 from agent.signals import read_signal
-from agent.store import valid_id
+from config.bounds import AGENT_BATCH_ITEMS, AGENT_MOST_FOLLOWERS, AGENT_MOST_WATCHERS, AGENT_RETRY_SECONDS
 from config.bounds import AGENT_BODY_BYTES as LARGEST_BODY_BYTES
 from config.bounds import AGENT_HISTORY_LINES as MOST_HISTORY_LINES
-from config.bounds import AGENT_MOST_FOLLOWERS, AGENT_MOST_WATCHERS, AGENT_RETRY_SECONDS
+from scheduling import batch_wire
 from scheduling.canonical import go_json, go_text
-from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
-from scheduling.validation import container_problems
 
 _DEFAULT_HISTORY_LINES = 10
 _TEXT = "text/plain; charset=utf-8"
@@ -49,6 +49,7 @@ def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     app.add_route("/api/v0/containers/{container_id}/log", container, suffix="log")
     app.add_route("/api/v1/containers/{container_id}/signal", container, suffix="signal")
     exec_api.add_route(app, runtime)
+    app.add_route(batch_wire.PATH, BatchResource(runtime))
     app.add_route("/api/v0/resources", HostResource(runtime, about), suffix="resources")
     app.add_route("/api/v1/agent", HostResource(runtime, about), suffix="about")
     app.add_error_handler(RefusedError, _answer_refused)
@@ -83,6 +84,7 @@ class ContainersResource:
         if _wants_events(request):
             self._places.check()
             events = runtime.hub.watch(runtime.encode_all, runtime.encode_resources)
+            response.set_header(batch_wire.HEADER, str(AGENT_BATCH_ITEMS))
             _stream(response, self._places.hold(events))
             return
         instances = sorted(runtime.encode_all().items())
@@ -103,9 +105,7 @@ class ContainerResource:
 
     async def on_put(self, request: _Request, response: _Response, container_id: str) -> None:
         """Register it with the ContainerConfig in the body."""
-        if not valid_id(container_id):
-            text = f"container id {container_id!r} must be 1 to 200 letters, digits, '_', '.' or '-'"
-            raise RefusedError(Refusal(400, text))
+        check_id(container_id)
         config = read_config(await _read_body(request))
         await self._runtime.register(container_id, config)
         _reply_text(response, 201, "created OK")
@@ -150,6 +150,18 @@ class ContainerResource:
             _reply_json(response, go_json(await asyncio.to_thread(log.history, count)))
 
 
+class BatchResource:
+    """Many requests for containers in one."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def on_post(self, request: _Request, response: _Response) -> None:
+        """Carry out its items; each has a result of its own."""
+        batch = read_batch(await _read_body(request))
+        _reply_json(response, msgspec.json.encode(await carry_out(self._runtime, batch)))
+
+
 class HostResource:
     """The host itself: what it has, and what the agent on it is."""
 
@@ -164,19 +176,6 @@ class HostResource:
     async def on_get_about(self, _request: _Request, response: _Response) -> None:
         """Name, version, labels and attributes of this agent."""
         _reply_json(response, self._about)
-
-
-def read_config(body: bytes) -> ContainerConfig:
-    """The ContainerConfig in a request. Raises RefusedError (400) that tells all that is wrong with it."""
-    try:
-        config = CONTAINER_CONFIG_DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise RefusedError(Refusal(400, f"not a ContainerConfig: {error}")) from error
-    except RecursionError as error:
-        raise RefusedError(Refusal(400, "not a ContainerConfig: nested too deeply")) from error
-    if problems := container_problems(config):
-        raise RefusedError(Refusal(400, "; ".join(map(str, problems))))
-    return config
 
 
 class _Encoded(falcon.asgi.SSEvent):

@@ -64,7 +64,13 @@ MOST_REFUSALS = 3
 # s: pause before a task that failed is placed again → the pause grows no further
 LONGEST_FAILURE_PAUSE_SECONDS = 300.0
 # requests: requests to one agent at a time → the next one waits
-REQUESTS_IN_FLIGHT = 4
+REQUESTS_IN_FLIGHT = 16
+# s: a state machine gathers what an agent with requests under way answers → it reports that much
+LONGEST_ROUND_SECONDS = 0.5
+# s: an agent with requests under way is silent → its state machine reports what it has gathered
+LONGEST_ROUND_PAUSE_SECONDS = 0.3
+# state machines: of a flock at a time with commands they have not reported on → the others' commands wait
+BUSY_MACHINES = 8
 # s: pause before a refused request is sent again → the pause grows no further
 LONGEST_RETRY_SECONDS = 30.0
 # lines: lines of its log that are told of a task that failed → the last ones are told
@@ -117,7 +123,7 @@ LONGEST_KEPT_SECONDS = 10.0
 # configs: read from reports and kept, to have each once → the one not used for longest is read again
 CONFIGS_UNPACKED = 4096
 # bytes: read of one connection to an agent in one go → the rest waits, the agent too
-AGENT_READ_BYTES = 256 * 1024
+AGENT_READ_BYTES = 64 * 1024
 # bytes: the head of an agent's reply → it counts as unanswered
 LARGEST_REPLY_HEAD_BYTES = 64 * 1024
 # bytes: an agent's reply to a request → the rest is not read
@@ -235,6 +241,10 @@ LOG_SEARCHERS = 4
 LOG_SEARCH_SECONDS = 10.0
 # signals: signals to tasks that a worker sends at a time → 503, Retry-After
 MOST_SIGNALS = 8
+# commands: commands in tasks that a worker passes on at a time → 503
+MOST_EXECS = 64
+# s: the orderly end of a connection to an agent about a command → it is closed all the same
+EXEC_CLOSE_SECONDS = 2.0
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is
@@ -250,6 +260,10 @@ MOST_HELD_SHOWN = 100
 
 # bytes: the body of a request → 413
 AGENT_BODY_BYTES = 1024 * 1024
+# items: containers in one request of the batch extension → 413
+AGENT_BATCH_ITEMS = 100
+# characters: what is told of one item of a batch → the rest is cut off
+AGENT_RESULT_CHARACTERS = 300
 # watchers: event streams of an agent, one for each scheduler → 503, Retry-After
 AGENT_MOST_WATCHERS = 64
 # followers: logs of an agent that are read along → 503, Retry-After

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lost_after_seconds: float
     silence_seconds: float
     web_workers: int
+    exec: bool
     host_names: tuple[str, ...]
     log_level: Literal["debug", "info", "warning", "error"]
 

@@ -17,6 +17,7 @@ from ctl.changes import schedule, unschedule
 from ctl.client import Client
 from ctl.console import console
 from ctl.errors import INTERRUPTED, HarpoonctlError
+from ctl.exec_command import run_in_task
 from ctl.hosts import agent
 from ctl.job_actions import history, restart, revert, start, stop
 from ctl.migrations import migrate, migration, migrations
@@ -91,6 +92,7 @@ COMMANDS = (
     events,
     logs,
     send_signal,
+    run_in_task,
     registry,
     snapshot,
     version,

@@ -16,6 +16,7 @@ from scheduling.placement import Algorithm, least_used
 from web import (
     health,
     members,
+    task_exec,
     task_signals,
     v0,
     v1_agents,
@@ -35,6 +36,7 @@ from web.metrics import Metrics, Read, RequestCounter
 from web.openapi import OpenApi, docs_html
 from web.problems import add_handlers
 from web.requests_in import OriginGuard
+from web.task_exec import TaskExec
 from web.v0_pages import V0Pages
 from web.v1_plan import Planner
 
@@ -45,15 +47,17 @@ def create_app(
     *,
     strict: bool = True,
     algorithm: Algorithm = least_used,
+    exec_allowed: bool = True,
 ) -> falcon.asgi.App[Any, Any]:
     """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any.
 
-    `algorithm`: what the scheduler places by, for plans.
+    `algorithm`: what the scheduler places by, for plans. `exec_allowed`: whether commands may run in tasks.
     """
     state = cluster.state
     encoded = Encoded(state)
     hub = Hub(state, encoded)
     logs = AgentLogs()
+    execs = TaskExec(cluster, encoded, allowed=exec_allowed)
     counter = RequestCounter()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=counter)
     app.add_middleware(OriginGuard(hosts, strict=strict))
@@ -70,6 +74,7 @@ def create_app(
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     task_signals.add_routes(app, cluster, encoded)
+    task_exec.add_route(app, execs)
     app.add_route("/api/v1/events", Events(state, hub))
     app.add_route("/api/v1/version", health.Version(version()))
     app.add_route("/health/live", health.Live())
@@ -79,6 +84,7 @@ def create_app(
         "harpoon_reads_waiting": ("Reads that wait for a version here.", lambda: state.reads_waiting),
         "harpoon_writes_waiting": ("Changes that wait for the registry here.", lambda: state.writes_waiting),
         "harpoon_log_followers": ("Followed logs of this worker.", lambda: logs.followers),
+        "harpoon_execs": ("Commands that run in tasks by this worker.", lambda: execs.running),
     }
     app.add_route("/metrics", Metrics(encoded, counter, gauges))
     app.add_route("/openapi.json", OpenApi(version()))

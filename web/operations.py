@@ -219,6 +219,12 @@ OPERATIONS = (
     ),
     Operation(
         method="get",
+        path="/api/v1/tasks/{task}/exec",
+        text="A WebSocket to a command that runs in a task; its messages: docs/http-api.md.",
+        errors=(426,),
+    ),
+    Operation(
+        method="get",
         path="/api/v1/agents",
         text="All agents.",
         reply="AgentView",

@@ -10,25 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from gunicorn.app.base import BaseApplication
 
 from actors.lifeline import launcher_pid, tie_to_parent
 from actors.secret import load_secret
 from actors.transport import secure
+from config.bounds import EXEC_MESSAGE_BYTES
 from config.trusted_hosts import is_loopback
 from scheduling.placement import algorithm
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's app is made of: `names` are the listening host, then other names."""
+
+    admin_port: int
+    names: tuple[str, ...]
+    placement: str
+    exec_allowed: bool
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by what the launcher says and nothing else."""
 
-    def __init__(
-        self, options: dict[str, Any], admin_port: int, names: tuple[str, ...], placement: str
-    ) -> None:
+    def __init__(self, options: dict[str, Any], served: Served) -> None:
         self._options = options
-        self._admin_port = admin_port
-        self._names = names
-        self._placement = placement
+        self._served = served
         super().__init__()
 
     def load_config(self) -> None:
@@ -41,10 +48,17 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from web.app import create_app  # noqa: PLC0415 - after `secure`, and only in the worker
         from web.link import ActorCluster  # noqa: PLC0415 - as above
 
-        cluster = ActorCluster(self._admin_port)
+        served = self._served
+        cluster = ActorCluster(served.admin_port)
         # On loopback nobody but this machine's own browsers and programs come: there every name is checked.
-        strict = is_loopback(self._names[0])
-        app = create_app(cluster, frozenset(self._names), strict=strict, algorithm=algorithm(self._placement))
+        strict = is_loopback(served.names[0])
+        app = create_app(
+            cluster,
+            frozenset(served.names),
+            strict=strict,
+            algorithm=algorithm(served.placement),
+            exec_allowed=served.exec_allowed,
+        )
         app.add_middleware(_Lifespan(cluster))
         return app
 
@@ -74,17 +88,9 @@ def _after_fork(_server: Any, _worker: Any) -> None:
 @click.option("--address", required=True)
 @click.option("--workers", type=int, required=True)
 @click.option("--placement", required=True, help="The placement algorithm, for plans.")
+@click.option("--exec/--no-exec", "exec_allowed", default=True, help="Whether commands may run in tasks.")
 @click.option("--name", "names", multiple=True, required=True, help="The listening host, then other names.")
-def main(
-    fd: int,
-    admin_port: int,
-    data: Path,
-    secret: Path,
-    address: str,
-    workers: int,
-    placement: str,
-    names: tuple[str, ...],
-) -> None:
+def main(fd: int, data: Path, secret: Path, address: str, workers: int, **served: Any) -> None:
     """Serve HTTP on an inherited socket until the launcher ends."""
     tie_to_parent(expected=launcher_pid(), sent=signal.SIGTERM)
     secure(load_secret(secret), address, data / "thespian.log")
@@ -96,6 +102,7 @@ def main(
         "graceful_timeout": 2,
         "timeout": 60,
         "keepalive": 75,
+        "websocket_max_message_size": EXEC_MESSAGE_BYTES,
         "loglevel": "warning",
         "accesslog": None,
         "errorlog": "-",
@@ -104,7 +111,7 @@ def main(
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, admin_port, names, placement).run()
+    WebServer(options, Served(**served)).run()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ LOOKS = re.compile(
 NO_BOUNDS = {
     "actors/secret.py SECRET_BYTES": "how long our secret is",
     "actors/transport.py _SIGNATURE_BYTES": "how long a signature is",
-    "actors/transport.py READ_AT_ONCE_BYTES": "the size of a first read",
     "actors/agent_link.py _READ_BYTES": "the size of a buffer",
     "agent/artifact.py _CHUNK_BYTES": "the size of a buffer",
     "agent/unzip.py _CHUNK_BYTES": "the size of a buffer",
@@ -34,6 +33,7 @@ NO_BOUNDS = {
     "agent/process.py _LONGEST_WORD_BYTES": "the kernel's",
     "agent/process.py _POINTER_BYTES": "the kernel's",
     "agent/procfs.py _PAGE_BYTES": "the kernel's",
+    "ctl/exec_link.py _CHUNK_BYTES": "the size of a buffer",
     "ctl/client.py _CHUNK_BYTES": "the size of a buffer",
     "ctl/progress.py _LINES_AROUND": "what else is on the screen",
     "ctl/tables.py _WIDEST_ADDRESS": "when a column is broken into lines",
@@ -45,6 +45,7 @@ NO_BOUNDS = {
     "web/log_search.py _LINES": "a decoder",
     "agent/log.py _STAMP_BYTES": "how long a stamp is",
     "web/agent_logs.py _READ_BYTES": "the size of a buffer",
+    "actors/transport.py READ_AHEAD_BYTES": "the size of a buffer",
     "web/logs.py DEFAULT_HISTORY_LINES": "a default",
     "web/requests_in.py _LARGEST_INDEX": "what 64 bits hold",
     "agent/api.py _DEFAULT_HISTORY_LINES": "a default",

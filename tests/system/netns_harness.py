@@ -28,6 +28,10 @@ from agent.procfs import read_stat
 NAMESPACES = Path("/run/netns")
 PREFIX = "harpoon-test"
 SUBNET = "10.77.0"
+# The hosts are on the first; a host on the other is in the other half of a partition.
+BRIDGES = ("bridge1", "bridge2")
+# An address of no network card: what is sent there is lost.
+NOBODY = "02:00:00:00:00:01"
 CLONE_NEWNET = 0x40000000
 COMMAND_SECONDS = 20.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -54,6 +58,32 @@ class Host(Place):
     def heal(self) -> None:
         """Plug it in again."""
         _ip("-n", self.switch, "link", "set", self.port, "up")
+
+    def lose(self, other: Host) -> None:
+        """These two do not reach each other any more, though all others reach both; nothing is reset."""
+        for one, two in ((self, other), (other, self)):
+            _ip(
+                "-n",
+                one.name,
+                "neigh",
+                "replace",
+                two.ip,
+                "lladdr",
+                NOBODY,
+                "dev",
+                "eth0",
+                "nud",
+                "permanent",
+            )
+
+    def find(self, other: Host) -> None:
+        """They reach each other again."""
+        for one, two in ((self, other), (other, self)):
+            _ip("-n", one.name, "neigh", "del", two.ip, "dev", "eth0")
+
+    def move(self, bridge: str) -> None:
+        """Plug it into one of the switch's two bridges: only hosts on the same one reach each other."""
+        _ip("-n", self.switch, "link", "set", self.port, "master", bridge)
 
     @contextlib.contextmanager
     def reach(self) -> Iterator[None]:
@@ -87,13 +117,14 @@ class Network:
     def build(self) -> None:
         """Make it. Raises NetworkError."""
         _ip("netns", "add", self._switch)
-        _ip("-n", self._switch, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", self._switch, "link", "set", "bridge", "up")
+        for bridge in BRIDGES:
+            _ip("-n", self._switch, "link", "add", bridge, "type", "bridge")
+            _ip("-n", self._switch, "link", "set", bridge, "up")
         for host in self.hosts:
             _ip("netns", "add", host.name)
             cable = ["link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", host.name]
             _ip("-n", self._switch, *cable)
-            _ip("-n", self._switch, "link", "set", host.port, "master", "bridge", "up")
+            _ip("-n", self._switch, "link", "set", host.port, "master", BRIDGES[0], "up")
             _ip("-n", host.name, "addr", "add", f"{host.ip}/24", "dev", "eth0")
             _ip("-n", host.name, "link", "set", "eth0", "up")
             _ip("-n", host.name, "link", "set", "lo", "up")

@@ -12,7 +12,7 @@ from pathlib import Path
 import netns_harness
 import psutil
 import pytest
-from netns_harness import NAMESPACES, Host, NetworkError, clear_leftovers, network
+from netns_harness import BRIDGES, NAMESPACES, Host, NetworkError, clear_leftovers, network
 from system_harness import REPOSITORY, wait_until
 
 # A run of the tests that has made hosts, runs something there, and waits to be killed.
@@ -53,6 +53,25 @@ def test_a_host_is_reached_from_another_until_it_is_cut_off_and_again_when_it_is
         assert _own_network() == outside
         names = [first.name, second.name]
     assert not any((NAMESPACES / name).exists() for name in names)
+
+
+def test_a_partition_and_two_hosts_that_do_not_see_each_other() -> None:
+    with (
+        network(3) as (first, second, third),
+        second.reach(),
+        socket.create_server((second.ip, 0)) as server,
+    ):
+        port = server.getsockname()[1]
+        first.lose(second)
+        assert [_connects(second, port, begin) for begin in (first, third)] == [False, True]
+        first.find(second)
+        wait_until(lambda: _connects(second, port, first), "they see each other again")
+        for host in (second, third):
+            host.move(BRIDGES[1])
+        assert [_connects(second, port, begin) for begin in (first, third)] == [False, True]
+        for host in (second, third):
+            host.move(BRIDGES[0])
+        wait_until(lambda: _connects(second, port, first), "one network again")
 
 
 def test_what_a_killed_run_has_left_is_cleared_and_what_a_living_one_has_is_not() -> None:

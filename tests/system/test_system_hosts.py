@@ -31,7 +31,7 @@ from system_harness import Agent, Scheduler, wait_until
 SETTLED_SECONDS = 1.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosts() -> Iterator[list[Host]]:
     """The scheduler's host, and three for agents."""
     with network(4) as made:
