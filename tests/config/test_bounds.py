@@ -27,6 +27,7 @@ NO_BOUNDS = {
     "agent/artifact.py _CHUNK_BYTES": "the size of a buffer",
     "agent/unzip.py _CHUNK_BYTES": "the size of a buffer",
     "agent/untar.py _CHUNK_BYTES": "the size of a buffer",
+    "agent/image.py _LARGEST_ID": "the kernel's",
     "agent/beside.py _CHUNK_BYTES": "the size of a buffer",
     "agent/download.py _CHUNK_BYTES": "the size of a buffer",
     "agent/log.py _TAIL_BYTES": "the size of a first read",
