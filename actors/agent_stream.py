@@ -12,7 +12,7 @@ from actors.agent_replies import BadReplyError, ReplyParser
 from actors.agent_wire import Address, Wire, said
 from config.bounds import AGENT_BATCH_ITEMS
 from config.bounds import LONGEST_RECONNECT_SECONDS as LONGEST_PAUSE_SECONDS
-from scheduling.container import STATE_EVENT_DECODER
+from scheduling.container import read_event
 from scheduling.sse import EventParser, EventTooLargeError
 
 CONNECT_SECONDS = 5.0
@@ -89,7 +89,7 @@ class EventStream:
             self._breaks(f"the agent answered {self._reply.status} to the event stream")
             return
         for event in self._parser.feed(body):
-            seen = STATE_EVENT_DECODER.decode(event.data)
+            seen = read_event(event.data)
             self._mailbox.put(Saw(seen, not self._got_state, min(self._reply.batch_items, AGENT_BATCH_ITEMS)))
             self._got_state, self._failures = True, 0
         # Once its state is there silence is legitimate: an idle agent has nothing to say.

@@ -142,7 +142,7 @@ class StateMachine(HarpoonActor):
         now = time.time()
         changes = self.executor.reports()
         self._sample_metrics(changes, now)
-        if changes:
+        if changes or self._has_other_totals():
             # Reservations change with every container: not worth a broadcast, but they ride along.
             self.status = msgspec.structs.replace(self.status, resources=self._resources)
         if self.publisher.state.get((AGENT, self.status.name)) != self.status:
@@ -201,13 +201,14 @@ class StateMachine(HarpoonActor):
         if saw.first and self.status.link == "stale" and not asked_for:
             self.executor.was_away()
         self._resources = saw.event.resources
-        old = self.status.resources
-        if old is None or totals(old) != totals(self._resources):
-            self.status = msgspec.structs.replace(self.status, resources=self._resources)
         if saw.first:
             self.executor.in_flight_limit = max(REQUESTS_IN_FLIGHT, saw.batch_items)
             self.senders.batch_items = saw.batch_items
             self._set_link("connected", "")
+
+    def _has_other_totals(self) -> bool:
+        old, new = self.status.resources, self._resources
+        return new is not None and new is not old and (old is None or totals(old) != totals(new))
 
     def _set_link(self, link: str, error: str) -> None:
         if link == "stale" and self.status.link == "connected" and not self._resyncing:

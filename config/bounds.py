@@ -126,6 +126,8 @@ LONGEST_ECHO_SECONDS = 60.0
 LONGEST_KEPT_SECONDS = 10.0
 # configs: read from reports and kept, to have each once → the one not used for longest is read again
 CONFIGS_UNPACKED = 4096
+# configs: of an agent's events, kept to read each once → the one not used for longest is read again
+CONFIGS_SEEN = 128
 # bytes: read of one connection to an agent in one go → the rest waits, the agent too
 AGENT_READ_BYTES = 64 * 1024
 # bytes: the head of an agent's reply → it counts as unanswered
