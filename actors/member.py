@@ -83,22 +83,26 @@ class MemberLauncher:
         pause_seconds = 0.2
         while not self._signals.ending:
             try:
-                leader = line.ask().offer
+                self._is_taken(line)
             except RefusedError as error:
                 raise LaunchError(str(error)) from None
             except UnreachableError as error:
                 self._say(f"can't reach the leader at {error}; trying again")
                 self._wait(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, LONGEST_JOIN_PAUSE_SECONDS)
-                continue
-            own = own_offer(self.settings)[1]
-            if leader.version != own.version:
-                raise LaunchError(
-                    f"the leader runs harpoon {leader.version}, and this host {own.version}; "
-                    "install the same version"
-                )
-            self._start_actors()
-            return
+            else:
+                self._start_actors()
+                return
+
+    def _is_taken(self, line: LeaderLine) -> bool:
+        """Whether the leader has taken us in. Raises UnreachableError, or RefusedError if it never will."""
+        answer, own = line.ask(), own_offer(self.settings)[1]
+        if answer.offer.version != own.version:
+            raise RefusedError(
+                f"the leader runs harpoon {answer.offer.version}, and this host {own.version}; "
+                "install the same version"
+            )
+        return answer.taken
 
     def _start_actors(self) -> None:
         import actors.flock  # noqa: F401, PLC0415 - its pages are shared by all flocks; after `secure`
@@ -115,7 +119,7 @@ class MemberLauncher:
         """Say how it stands with the leader, and start the actors anew when they end."""
         while not self._signals.ending:
             try:
-                taken, why = line.ask().taken, "it has not taken us in yet"
+                taken, why = self._is_taken(line), "it has not taken us in yet"
             except (UnreachableError, RefusedError) as error:
                 taken, why = False, str(error)
             if taken and not self._taken:

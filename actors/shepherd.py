@@ -260,9 +260,13 @@ class Shepherd(HarpoonActor):
         """Make flocks anew whose pause is over, that never came up, or on other hosts that fell silent."""
         for flock in self.flocks.give_up_silent(talkers=self.at.keys() - self._near):
             self._ended(flock, proven=False)
+            if not self.flocks.children[flock].heard:
+                self.members.shun(self.at[flock], "a flock that was made there said nothing", time.time())
+                self._places_due = True
             self.log.warning("%s says nothing; making it anew", flock)
             self._unknown(flock, "its flock is silent, and made anew")
             self.publisher.publish({(NURSERY, "shepherd"): self.flocks.status("flock")})
+        self._places_due |= self.members.forgive(time.time())
         self._reassign.update(self.flocks.due())
         waiting = [name for name in self.flocks.waiting if name not in self._reassign]
         if waiting:

@@ -24,6 +24,7 @@ from scheduling.desired import (
     JOB,
     MIGRATION,
     PLACEMENT,
+    REBALANCE,
     Agent,
     BrakeRelease,
     Job,
@@ -32,9 +33,10 @@ from scheduling.desired import (
 from scheduling.history import History
 from scheduling.job import decode_hook, encode_hook
 from scheduling.migration import Migration
+from scheduling.moves import Rebalance
 from scheduling.replica import Key
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "registry.db"
 _REMEDY = "move it away, start without it, then `harpoonctl snapshot restore FILE` brings a backup back"
 
@@ -45,6 +47,7 @@ _TABLES: dict[str, tuple[str, Any]] = {
     FLEET: ("fleet", BrakeRelease),
     MIGRATION: ("migrations", Migration),
     HISTORY: ("histories", History),
+    REBALANCE: ("rebalances", Rebalance),
 }
 # What came with schema 2.
 _SECOND = """
@@ -52,8 +55,12 @@ CREATE TABLE fleet (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE migrations (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE histories (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 """
+# What came with schema 3.
+_THIRD = """
+CREATE TABLE rebalances (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+"""
 # By the schema that is found: what makes it the next one.
-_UPGRADES = {1: _SECOND}
+_UPGRADES = {1: _SECOND, 2: _THIRD}
 _SCHEMA = """
 CREATE TABLE jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE agents (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -170,7 +177,7 @@ class Store:
         (found,) = execute("PRAGMA user_version").fetchone()
         if found == 0:
             self._connection.executescript(
-                f"BEGIN; {_SCHEMA} {_SECOND} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {_SCHEMA} {_SECOND} {_THIRD} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
         while found in _UPGRADES:
             execute_all = self._connection.executescript

@@ -114,8 +114,9 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
 
 
 def _bounded(receive_buffer: type) -> type:
-    """Thespian's receive buffer, with a limit on the size that a header may announce, and on all of them; and
-    a message that is not long is read at once, and not its size first.
+    """Thespian's receive buffer, with a limit on the size that a header may announce, and on all of them.
+
+    And a message that is not long is read at once, and not its size first.
 
     Who sends is not known before a message is whole: until then it must not cost memory or time without end.
     """

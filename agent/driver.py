@@ -54,8 +54,8 @@ class Process(Protocol):
     def send(self, number: Signals) -> bool:
         """Send a signal to the task's own program; False if that is too early, or too late."""
 
-    def enter(self, task: Task, words: list[str], *, tty: bool) -> Entry | None:
-        """How a command gets to where the task is; None if that is too early, or too late."""
+    def enter(self, task: Task, words: list[str], *, env: Mapping[str, str], tty: bool) -> Entry | None:
+        """How a command gets to where the task is, with `env` besides; None if too early, or too late."""
 
     def kill(self) -> None:
         """End all processes of the task."""

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import falcon
 import falcon.asgi
-from msgspec.structs import replace
 
 from agent.beside import Beside
 from agent.container import Container
@@ -78,9 +77,7 @@ class ExecResource:
     async def _run(
         self, request: _Request, socket: _WebSocket, container_id: str, wanted: ExecRequest
     ) -> ExecReply:
-        entry, container = await self._runtime.enter(container_id, wanted.command, tty=wanted.tty)
-        if wanted.tty:
-            entry = replace(entry, env={**entry.env, "TERM": wanted.term or "xterm"})
+        entry, container = await self._runtime.enter(container_id, wanted)
         who, first = ", ".join(request.access_route)[:LONGEST_SHOWN], wanted.command[0][:LONGEST_SHOWN]
         _LOG.info("exec: %s runs %s in %s", ascii(who), ascii(first), container_id)
         try:

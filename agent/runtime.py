@@ -28,6 +28,7 @@ from agent.task import StartError, prepare
 from config.bounds import EXEC_BEGIN_SECONDS
 from scheduling.canonical import go_json
 from scheduling.container import Disk
+from scheduling.exec_wire import ExecRequest
 from scheduling.job import ContainerConfig
 
 # An ephemeral agent must be gone after 5 s, its tasks' graces notwithstanding.
@@ -132,7 +133,7 @@ class Runtime:
             if container.process is None or not container.process.send(number):
                 raise RefusedError(Refusal(409, "not running (yet)"))
 
-    async def enter(self, container_id: str, words: list[str], *, tty: bool) -> tuple[Entry, Container]:
+    async def enter(self, container_id: str, wanted: ExecRequest) -> tuple[Entry, Container]:
         """How a command gets to where a container runs. Raises RefusedError if it can't."""
         container = self.find(container_id)
         if not self.settings.exec:
@@ -141,9 +142,10 @@ class Runtime:
             task = prepare(container.config, container.directory)
         except StartError as error:
             raise RefusedError(Refusal(409, str(error))) from error
+        env = {"TERM": wanted.term or "xterm"} if wanted.tty else {}
         deadline = time.monotonic() + EXEC_BEGIN_SECONDS
         while container.process is not None and time.monotonic() < deadline:
-            if (entry := container.process.enter(task, words, tty=tty)) is not None:
+            if (entry := container.process.enter(task, wanted.command, env=env, tty=wanted.tty)) is not None:
                 return entry, container
             await asyncio.sleep(_TOO_EARLY_SECONDS)
         raise RefusedError(Refusal(409, "not running (yet)"))

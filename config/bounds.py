@@ -53,6 +53,10 @@ LONGEST_LABEL = 256
 MOST_LABELS = 64
 # s: how long an agent may be drained before everything goes → 400
 LONGEST_DRAIN_SECONDS = 168 * 3600.0
+# s: time for a rebalance that names no deadline → what has not begun to move stays
+REBALANCE_SECONDS = 1800.0
+# moves: tasks that one rebalance moves → the next one moves more
+MOST_MOVES = 200
 # names: names in one answer of the registry → the rest is counted
 MOST_NAMED = 10
 # agents: agents that say why a task waits → the nearest misses stay, others are counted
@@ -316,6 +320,10 @@ ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 LONGEST_ARCHIVE_NAME = 1024
 # MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
 SMALLEST_MEMORY_LIMIT_MB = 16
+# MB: what is added to the memory limit of a task with the driver oci, for runc → it counts as the task's
+OCI_OVERHEAD_MB = 16
+# processes: what is added to the limit of processes of such a task, for runc → they count as the task's
+OCI_OVERHEAD_PIDS = 32
 # processes: processes and threads of a task whose job does not limit them → it can't make more
 AGENT_TASK_PIDS = 4096
 # s: wait for the kernel to end what is left of a task's processes → its cgroup stays until the next try

@@ -24,6 +24,7 @@ from ctl.migrations import migrate, migration, migrations
 from ctl.options import DURATION, FORMATS
 from ctl.outage import brake
 from ctl.plans import plan
+from ctl.rebalance import rebalance
 from ctl.session import Output, Session, complain
 from ctl.signals import send_signal
 from ctl.snapshots import snapshot
@@ -88,6 +89,7 @@ COMMANDS = (
     agents,
     agent,
     members,
+    rebalance,
     brake,
     events,
     logs,

@@ -95,6 +95,7 @@ class Task(msgspec.Struct, frozen=True):
     exit: ExitStatus | None = None
     error: str | None = None
     restarts: int = 0
+    next_start_at: float | None = None
     stale: bool = False
     foreign: bool = False
     other_copies: list[OtherCopy] | None = None

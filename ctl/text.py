@@ -116,6 +116,9 @@ def task_note(task: Task, waiting: Waiting | None = None) -> str:
         notes.append(task.health.last)
     if task.restarts:
         notes.append(f"restarted {task.restarts}×")
+    if task.next_start_at:
+        at = datetime.fromtimestamp(task.next_start_at).strftime("%H:%M:%S")
+        notes.append(f"is started again at {at}")
     notes += [f"another copy on {copy.agent} ({copy.status})" for copy in task.other_copies or ()]
     return ", ".join(notes)
 

@@ -11,11 +11,12 @@ import msgspec
 from scheduling.history import History
 from scheduling.job import JobConfig, JobKey, task_index, task_prefix
 from scheduling.migration import Migration
+from scheduling.moves import Rebalance
 from scheduling.replica import Key
 
 Intent = Literal["run", "stop"]
 JOB, AGENT, PLACEMENT, FLEET = "job", "agent", "placement", "fleet"
-MIGRATION, HISTORY = "migration", "history"
+MIGRATION, HISTORY, REBALANCE = "migration", "history", "rebalance"
 # The key of kind FLEET under which a release of the brake is written.
 RELEASE = "brake_release"
 
@@ -120,6 +121,8 @@ class Desired:
         self.by_prefix: dict[str, set[str]] = {}
         self.migrating: dict[str, str] = {}
         self.brake_release: BrakeRelease | None = None
+        # The one under way, or the last one.
+        self.rebalance: Rebalance | None = None
 
     def copy(self) -> Desired:
         """Another one in the same state, to try something on."""
@@ -143,6 +146,13 @@ class Desired:
                 _set(self.history, key[1], value)
             elif key == (FLEET, RELEASE):
                 self.brake_release = value
+            elif key[0] == REBALANCE:
+                self.rebalance = value
+
+    @property
+    def under_way(self) -> Rebalance | None:
+        """The rebalance under way."""
+        return self.rebalance if self.rebalance is not None and not self.rebalance.over else None
 
     def resolve(self, name: str) -> Job | None:
         """The job version that a hash or a task prefix names."""

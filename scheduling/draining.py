@@ -1,6 +1,6 @@
 """What may be done to agents by their operator: added, removed, closed for new tasks, emptied.
 
-Part of the registry's rule, see `scheduling.registry`. How an agent is emptied is `scheduling.emptying`.
+Part of the registry's rule, see `scheduling.registry`. How an agent is emptied is `scheduling.moving`.
 """
 
 from __future__ import annotations

@@ -16,6 +16,13 @@ from config.bounds import MOST_MEMBERS
 
 # The address of the host where the shepherd is, as those know it who are there, too.
 LEADER = ""
+# The address of no host.
+_NOWHERE = "nowhere"
+
+
+# How long a member is not used on which a flock was made that never said a word: the way from the leader to
+# it may be closed, though the way back is open.
+SHUNNED_SECONDS = 60.0
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +61,8 @@ class Members:
 
     def __init__(self, address: str, own: Offer, now: float) -> None:
         self.own = own
+        # Until when a member is not used.
+        self._shunned: dict[str, float] = {}
         self.hosts = {
             LEADER: MemberStatus(address=address, offer=own, leader=True, connected=True, since=now)
         }
@@ -65,6 +74,7 @@ class Members:
         trouble = ""
         if offer.version != self.own.version:
             trouble = f"it runs harpoon {offer.version}, and the leader {self.own.version}"
+        self._shunned.pop(address, None)
         self.hosts[address] = MemberStatus(
             address=address, offer=offer, leader=False, connected=True, since=now, trouble=trouble
         )
@@ -75,8 +85,24 @@ class Members:
         status = self.hosts.get(address)
         if status is None or status.leader or not status.connected:
             return False
-        self.hosts[address] = msgspec.structs.replace(status, connected=False, since=now)
+        self.hosts[address] = msgspec.structs.replace(status, connected=False, since=now, trouble="")
+        self._shunned.pop(address, None)
         return True
+
+    def shun(self, address: str, why: str, now: float) -> None:
+        """Do not use a member for a while: it is there, and what is made on it is not."""
+        status = self.hosts.get(address)
+        if status is not None and status.usable and not status.leader:
+            self.hosts[address] = msgspec.structs.replace(status, trouble=why)
+            self._shunned[address] = now + SHUNNED_SECONDS
+
+    def forgive(self, now: float) -> bool:
+        """Use those again whose time is over; whether there are any."""
+        forgiven = [address for address, until in self._shunned.items() if until <= now]
+        for address in forgiven:
+            del self._shunned[address]
+            self.hosts[address] = msgspec.structs.replace(self.hosts[address], trouble="")
+        return bool(forgiven)
 
     def count(self, at: Mapping[str, str], agents: Mapping[str, Collection[str]]) -> None:
         """Note what is on each host: `at` says where each flock is, `agents` whom it follows."""
@@ -106,11 +132,22 @@ def places(
     nobody else has room for.
     """
     usable = {address: status for address, status in hosts.items() if status.usable}
-    taken = Counter(at[flock] for flock in zones if at.get(flock) in usable)
+    found: dict[str, str] = {}
+    # Who goes home makes room, which may be another's home; who is at home stays, so this comes to an end.
+    while moves := _moves(zones, {**at, **found}, usable):
+        found |= moves
+    return found
+
+
+def _moves(
+    zones: Mapping[str, str], at: Mapping[str, str], usable: Mapping[str, MemberStatus]
+) -> dict[str, str]:
+    """What `places` finds when each flock is looked at once."""
+    taken = Counter(at[flock] for flock in zones if at.get(flock, _NOWHERE) in usable)
     found: dict[str, str] = {}
     # Those with a zone first: who can be anywhere must not take their room.
     for flock, zone in sorted(zones.items(), key=lambda each: each[1] == ""):
-        here = at.get(flock)
+        here = at.get(flock, _NOWHERE)
         roomy = [address for address, status in usable.items() if taken[address] < status.offer.flocks]
         near = [address for address in roomy if zone and usable[address].offer.zone == zone]
         if here in usable and (not near or usable[here].offer.zone == zone):

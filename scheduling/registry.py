@@ -66,6 +66,14 @@ from scheduling.presence import (
     mark_lost,
     release_brake,
 )
+from scheduling.rebalancing import (
+    BeginRebalance,
+    CancelRebalance,
+    EndRebalance,
+    begin_rebalance,
+    cancel_rebalance,
+    end_rebalance,
+)
 from scheduling.replica import Changes
 from scheduling.snapshot import (
     SavedAgent,
@@ -147,6 +155,9 @@ Mutation = (
     | DeclareLost
     | ReleaseBrake
     | EndRelease
+    | BeginRebalance
+    | CancelRebalance
+    | EndRebalance
     | RestoreSnapshot
 )
 
@@ -160,9 +171,12 @@ def fingerprint(mutation: Mutation) -> str:
     """What a mutation asks for, in short: a request id stands for one, and may not be used for another.
 
     Of an approved plan the token is what was asked for: what follows from it is another, once it was done.
+    So are the moves of a rebalance.
     """
     if isinstance(mutation, PutJob) and mutation.approved:
         mutation = msgspec.structs.replace(mutation, expected=None, planned={})
+    elif isinstance(mutation, BeginRebalance):
+        mutation = msgspec.structs.replace(mutation, moves=())
     content = msgspec.json.encode(mutation, enc_hook=encode_hook, order="sorted")
     return hashlib.sha256(type(mutation).__name__.encode() + content).hexdigest()[:FINGERPRINT_DIGITS]
 
@@ -336,6 +350,9 @@ _DATED_RULES: dict[type, Any] = {
     RestartJob: restart,
     SteerMigration: steer,
     DrainAgent: drain_agent,
+    BeginRebalance: begin_rebalance,
+    CancelRebalance: cancel_rebalance,
+    EndRebalance: end_rebalance,
     RestoreSnapshot: _restore,
 }
 _RULES: dict[type, Any] = {

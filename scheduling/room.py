@@ -68,6 +68,15 @@ class Room(msgspec.Struct, kw_only=True):
         for port in need.ports:
             self.ports[port] = task
 
+    def give_back(self, need: Need) -> None:
+        """Count one task with this need less."""
+        self.mem_used -= need.mem
+        self.cpu_used -= need.cpu
+        self.tasks -= 1
+        self.prefixes[need.prefix] = self.prefixes.get(need.prefix, 0) - 1
+        for port in need.ports:
+            self.ports.pop(port, None)
+
     @property
     def use(self) -> float:
         """How full it is: the larger of the used shares of memory and cores."""

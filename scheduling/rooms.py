@@ -51,7 +51,7 @@ class Rooms:
         return self.all() if job.places is None else [room for _, room in self._own(job, tasks)]
 
     def choose(self, job: Job, tasks: list[str], failures: Failures) -> dict[str, Room]:
-        """Rooms for as many of the tasks as fit: where its plan says; elsewhere than where it failed."""
+        """Rooms for as many of the tasks as fit: where it is meant to go; elsewhere than where it failed."""
         if job.places is not None:
             return self._choose_own(job, tasks)
         need, rooms = eligible(need_of_job(job), self.open())
@@ -59,7 +59,7 @@ class Rooms:
         plain = []
         for task in tasks:
             failure = failures.of(task)
-            planned = job.planned.get(str(task_index(task))) if failure is None and job.planned else None
+            planned = self._meant_for(job, task) if failure is None else None
             room = self._known.get(planned) if planned is not None else None
             if room is not None and fits(need, room):
                 room.take(need)
@@ -74,6 +74,12 @@ class Rooms:
         algorithm = spread_over(job.config.spread, self._algorithm) if job.config.spread else self._algorithm
         placed.update(zip(plain, algorithm(need, len(plain), rooms, self._rng), strict=False))
         return placed
+
+    def _meant_for(self, job: Job, task: str) -> str | None:
+        """Where a rebalance wants a task, or else the plan that was approved."""
+        moves = self._desired.under_way
+        target = moves.target_of(task) if moves is not None else None
+        return target or job.planned.get(str(task_index(task)))
 
     def _choose_own(self, job: Job, tasks: list[str]) -> dict[str, Room]:
         """The rooms of tasks that have each its own agent, where they fit."""

@@ -21,7 +21,6 @@ from scheduling.container import totals
 from scheduling.copies import Copies
 from scheduling.dependencies import unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Placement
-from scheduling.emptying import Emptying
 from scheduling.everywhere import WritePlaces, fitting, named
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
@@ -29,8 +28,10 @@ from scheduling.lost import Brake, LostWatch, ended_release, is_connected, retur
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
 from scheduling.migrator import Migrator
+from scheduling.moving import Moving
 from scheduling.placement import Algorithm, explain
 from scheduling.presence import EndRelease, MarkLost
+from scheduling.rebalancing import EndRebalance, ended_rebalance
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
 from scheduling.room import Room, need_of_job
@@ -38,7 +39,7 @@ from scheduling.rooms import Rooms
 from scheduling.waiting import Waiting
 
 LOST_AFTER_SECONDS = 60.0
-Write = WritePlacement | WritePlaces | MarkLost | EndRelease | StepMigration
+Write = WritePlacement | WritePlaces | MarkLost | EndRelease | EndRebalance | StepMigration
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ class Scheduler:
         self._lost = LostWatch(lost_after_seconds)
         self._failures = Failures()
         self._migrator = Migrator()
-        self._emptying: Emptying | None = None
+        self._moving: Moving | None = None
         self._looked_at = 0.0
         # The versions with scale `all`, and whether other agents may fit them by now.
         self._everywhere = {prefix for prefix, job in self.desired.jobs.items() if job.config.everywhere}
@@ -123,6 +124,8 @@ class Scheduler:
         """Touch what is due by time alone: pauses that have ended, agents away for too long or back."""
         self._dirty.update(self._failures.due(self._looked_at, now))
         self._looked_at = now
+        if self.desired.under_way is not None:
+            self._dirty.update(move.task for move in self.desired.under_way.moves)
         for name, agent in self.desired.agents.items():
             self._fit_anew |= agent.drain is not None
             if agent.lost_since is not None or agent.drain is not None:
@@ -138,8 +141,8 @@ class Scheduler:
         for name in back:
             self._dirty.update(self.desired.by_agent.get(name, ()))
         writes: list[Write] = [*self._places(now)]
-        draining = any(agent.drain is not None for agent in self.desired.agents.values())
-        self._emptying = Emptying(self.desired, self.actual, self.rooms.open(), now) if draining else None
+        moves = self.desired.under_way or any(agent.drain for agent in self.desired.agents.values())
+        self._moving = Moving(self.desired, self.actual, self.rooms.all(), now) if moves else None
         touched_prefixes = set()
         for task in sorted(self._dirty, key=lambda name: (task_prefix(name), task_index(name))):
             prefix = task_prefix(task)
@@ -160,6 +163,7 @@ class Scheduler:
         writes += [MarkLost(agent=name, since=None) for name in back]
         writes += self._lost.lost(self.desired, self.actual, now)
         writes += ended_release(self.desired, self.actual)
+        writes += ended_rebalance(self.desired, now)
         return Decisions(writes=tuple(writes), waiting=changed, brake=brake)
 
     def refused(self, writes: Iterable[Write]) -> None:
@@ -203,8 +207,8 @@ class Scheduler:
             copies = self._copies.back_to_returned(placement, copies) + self._copies.strays(placement)
             copies = self._without_given_up(placement, copies, now)
             copies = self._copies.in_place(placement.task, copies)
-            if self._emptying is not None:
-                copies = self._emptying.moved(placement, copies)
+            if self._moving is not None:
+                copies = self._moving.moved(placement, copies)
             if self._needs_another_place(placement.task, copies, now):
                 self._unplaced.setdefault(task_prefix(placement.task), set()).add(placement.task)
         else:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actors.store import StoreError
 from scheduling.answer import Answer
 from scheduling.replica import Key
 from simulation.stage import ActorEndedError
+
+
+class Process(Protocol):
+    """What can have the disk."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
 
 
 class Disk:
@@ -26,6 +34,16 @@ class Disk:
             lambda _changes, _answers: None
         )
         self.twice: list[str] = []
+        # The lock ends with the process that has it.
+        self.owner: Process | None = None
+        self.who_acts: Callable[[], Process | None] = lambda: None
+
+    def lock(self) -> None:
+        """Whoever acts now has the disk from now on. Raises StoreError when another process has it."""
+        holder, owner = self.owner, self.who_acts()
+        if holder is not None and holder is not owner and holder.alive:
+            raise StoreError("another registry uses the disk; one at a time")
+        self.owner = owner
 
     def commit(
         self, version: int, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]
@@ -55,7 +73,8 @@ class MemoryStore:
     disk: Disk
 
     def __init__(self, _directory: Path) -> None:
-        """Nothing to open."""
+        """Take the lock. Raises StoreError while another process that lives has it."""
+        self.disk.lock()
 
     def load(self) -> tuple[int, dict[Key, Any]]:
         """The version and the whole state."""

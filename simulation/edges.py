@@ -14,12 +14,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import actors.supervisor
+from config.version import version
 from scheduling.members import Offer
 from simulation.clock import Clock
 from simulation.stage import ActorEndedError, Stage
 
 # What the leader's host says of itself; all flocks are made there.
-LEADERS_OFFER = Offer(name="leader", zone="", flocks=20, version="simulated")
+LEADERS_OFFER = Offer(name="leader", zone="", flocks=20, version=version())
 _BUG_EXIT = actors.base._BUG_EXIT
 
 

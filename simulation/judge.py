@@ -23,7 +23,7 @@ from scheduling.presence import MarkLost
 from scheduling.registry import WritePlacement
 from scheduling.room import need_of
 from simulation.facts import Facts, Violation
-from simulation.judge_draining import judge_drained, judge_moves
+from simulation.judge_draining import is_rebalanced, judge_drained, judge_moves
 from simulation.judge_everywhere import judge_place, judge_places
 from simulation.judge_migration import judge_step
 from simulation.stage import Backstage
@@ -111,7 +111,7 @@ class SchedulerJudge:
         host = rule.desired.agents.get(agent)
         if host is None or host.lost_since is not None:
             return
-        if host.drain is not None and not given_up(report, old):
+        if (host.drain is not None or is_rebalanced(rule, old)) and not given_up(report, old):
             return  # it is moved
         ended = report is not None and (report.phase is Phase.ENDED or report.refusals > 0)
         before = self.failed.get(old.task)

@@ -1,4 +1,5 @@
-"""Whether moves away from drained agents follow from what their scheduler knows: floors, counted anew."""
+"""Whether moves, away from drained agents or by a rebalance, follow from what their scheduler knows: floors,
+counted anew."""
 
 from __future__ import annotations
 
@@ -57,14 +58,26 @@ def is_overdue(agent: Agent, now: float) -> bool:
     return at is not None and now >= at
 
 
+def is_rebalanced(rule: Any, old: Placement) -> bool:
+    """Whether a rebalance moves this task away from where it is."""
+    row = rule.desired.under_way
+    return row is not None and any((move.task, move.source) == (old.task, old.running) for move in row.moves)
+
+
 def _moved_from(rule: Any, write: WritePlacement) -> Agent | None:
-    """The drained agent that this write moves a task away from."""
+    """The agent that this write moves a task away from, since it is drained or by a rebalance."""
     old: Placement | None = rule.desired.placements.get(write.task)
     was = old.running if old is not None else None
     agent: Agent | None = rule.desired.agents.get(was)
     stays = any(copy.intent == "run" for copy in write.copies)
     drains = agent is not None and agent.drain is not None and agent.lost_since is None
-    if old is None or agent is None or not drains or stays or not rule.desired.wanted(write.task):
+    if (
+        old is None
+        or agent is None
+        or not (drains or is_rebalanced(rule, old))
+        or stays
+        or not rule.desired.wanted(write.task)
+    ):
         return None
     return None if given_up(rule.actual.report(agent.name, write.task), old) else agent
 

@@ -28,6 +28,8 @@ def unfinished(facts: Facts, users: Users, stage: Stage) -> Iterator[tuple[str, 
     yield from _migrations_end(facts)
     yield from not_emptied(facts)
     yield from uncovered(facts)
+    if facts.desired.under_way is not None:
+        yield f"a rebalance is under way: {facts.desired.under_way.moves}", ()
 
 
 def _migrations_end(facts: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
-from scheduling import emptying, room
-from scheduling.desired import Agent, Copy, Placement
-from scheduling.emptying import Emptying
+from scheduling import moving, room, scheduler
+from scheduling.desired import Agent, Copy, Desired, Placement
+from scheduling.moving import Moving
+from scheduling.rebalancing import EndRebalance
 from simulation.switches import Mutation, aimed
 
 
-def _stays(_self: Emptying, _placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
+def _stays(_self: Moving, _placement: Placement, copies: tuple[Copy, ...]) -> tuple[Copy, ...]:
     return copies
 
 
@@ -23,18 +24,26 @@ def _open_though_drained(agent: Agent, **link: Any) -> str:
     return _REAL_CLOSED(msgspec.structs.replace(agent, drained=False), **link)
 
 
+def _never_ended(_desired: Desired, _now: float) -> list[EndRebalance]:
+    return []
+
+
 DRAINING_MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="a drained agent is emptied a few tasks at a time",
-        patches=((emptying, "moving_floor", lambda _job: 0), (emptying, "parallel", lambda _job: 99)),
+        patches=((moving, "moving_floor", lambda _job: 0), (moving, "parallel", lambda _job: 99)),
         profile=aimed(requests=(20, 40)),
     ),
     Mutation(
         name="a drained agent is emptied",
-        patches=((Emptying, "moved", _stays),),
+        patches=((Moving, "moved", _stays),),
     ),
     Mutation(
         name="a drained agent gets no new tasks",
         patches=((room, "_closed", _open_though_drained),),
+    ),
+    Mutation(
+        name="a rebalance ends by itself",
+        patches=((scheduler, "ended_rebalance", _never_ended),),
     ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scheduling.lifecycle import NEXT, Input, Phase
 from simulation.decisions import CLASSES, Decisions
 from simulation.reach import UNREACHABLE_HITS, UNREACHABLE_ROWS, Reach, fault_kinds, hit_combinations
-from simulation.rows import DRAINING, EVERYWHERE, FAILURES, MIGRATIONS, RACES, UNPLAYABLE
+from simulation.rows import DRAINING, EVERYWHERE, FAILURES, MIGRATIONS, RACES, REBALANCING, UNPLAYABLE
 from simulation.world import Result
 
 STORY_LINES = 60
@@ -54,6 +54,7 @@ def told(reach: Reach) -> Iterator[str]:
         ("ways of migrations", MIGRATIONS),
         ("steps of draining", DRAINING),
         ("steps of scale all", EVERYWHERE),
+        ("steps of rebalances", REBALANCING),
     )
     for title, rows in tables:
         yield f"the {title}: how often each was reached"
@@ -76,6 +77,6 @@ def missing(reach: Reach) -> Iterator[str]:
     for kind, phase in hit_combinations():
         if (kind, phase) not in UNREACHABLE_HITS and not reach.hits[kind, phase]:
             yield f'no fault "{kind}" hit a container that is {phase}'
-    for row in (*RACES, *FAILURES, *MIGRATIONS, *DRAINING, *EVERYWHERE):
+    for row in (*RACES, *FAILURES, *MIGRATIONS, *DRAINING, *EVERYWHERE, *REBALANCING):
         if row not in UNPLAYABLE and not reach.told[row]:
             yield f"this was not played: {row}"

@@ -65,6 +65,13 @@ EVERYWHERE = (
     "an agent loses its task of a job with scale all",
     "agents change in the middle of a migration with scale all",
 )
+REBALANCING = (
+    "a rebalance is begun",
+    "a task is moved by a rebalance",
+    "a rebalance is over",
+    "a rebalance is over before all has moved",
+    "a rebalance is cancelled",
+)
 # What a run can't play, and why; the tests of these rows are elsewhere.
 UNPLAYABLE = {
     "a reader asks another worker than the writer did": "web is not part of the simulation",

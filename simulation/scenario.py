@@ -124,9 +124,11 @@ REQUESTS = {
     "schedule": 4.0, "put": 4.0, "unschedule": 3.0, "delete": 2.0,
     "migrate": 5.0, "steer": 2.0, "restart": 0.7, "revert": 0.7, "stop": 0.5, "start": 0.7,
     "drain": 1.5, "undrain": 1.0, "migrate to what fits nowhere": 0.2,
+    "rebalance": 1.5, "cancel the rebalance": 0.5,
 }  # fmt: skip
 # What is asked for about agents; the rest is about jobs.
 OF_AGENTS = ("drain", "undrain")
+OF_ALL = ("rebalance", "cancel the rebalance")
 
 
 def job_config(name: str, variant: int, scale: int) -> JobConfig:
@@ -167,6 +169,9 @@ def make(seed: int, rng: Random, profile: Profile) -> Scenario:
         acts += _fault(rng, profile, names, kind, phase)
     if seed % STEERED == 0:
         acts += _steered(seed, rng)
+    if seed % STEERED == 1:
+        # Taken back while it is under way, which chance hardly ever does.
+        acts += [Act(20.0, "rebalance", number=seed % 1000), Act(20.5, "cancel the rebalance")]
     if seed % 5 < 2:
         # Rare, and worth seeing: what is being made is there already, as it once was; what is deleted, again.
         aim = (Phase.CREATING, Phase.CREATED)[seed % 2] if seed % 5 == 0 else Phase.DELETING

@@ -10,16 +10,19 @@ from actors.messages import Mutate
 from scheduling.container import RUNNING
 from scheduling.desired import AGENT, JOB, PLACEMENT, Agent, Job, Placement
 from scheduling.migration import Migration
+from scheduling.moves import Rebalance
+from scheduling.rebalancing import THE_ONE, open_moves
 from scheduling.registry import WritePlacement
 from scheduling.replica import Key
 from simulation.facts import Facts
 from simulation.judge_draining import is_overdue
-from simulation.rows import DRAINING, EVERYWHERE, FAILURES, RACES
+from simulation.rows import DRAINING, EVERYWHERE, FAILURES, RACES, REBALANCING
 from simulation.stage import Address, Backstage, Stage
 
 (_WRITE_IN_FLIGHT, _MOVE, _BACK_BEFORE, _BACK_AFTER, _AWAY, _ADOPTED, _LATE, _, _AGAIN, _NO_ANSWER, _,
  _CAPACITY) = RACES  # fmt: skip
 _DRAINED, _DEADLINE, _CLOSED, _MOVED, _MOVED_LATE, _OPENED = DRAINING
+_BEGUN, _EVENED, _OVER, _CUT_SHORT, _CANCELLED = REBALANCING
 _GIVEN, _TAKEN, _RESIZED = EVERYWHERE
 (_, _BREAKS, _SILENT, _ACTOR_DIES, _SUPERVISOR_DIES, _, _, _HOST, _FULL, _, _NO_ROOM) = FAILURES
 
@@ -100,6 +103,13 @@ class Sightings:
                 self._closes(old, new)
             elif key[0] == PLACEMENT and isinstance(new, Placement):
                 self._placed(old, new)
+            elif key == THE_ONE and isinstance(new, Rebalance):
+                self.counts[_BEGUN] += not new.over
+                cancelled = new.over and new.reason.startswith("cancelled")
+                left = new.over and bool(open_moves(self._facts.desired, new))
+                self.counts[_OVER] += new.over and not left
+                self.counts[_CANCELLED] += cancelled
+                self.counts[_CUT_SHORT] += left and not cancelled
             elif key[0] == JOB and isinstance(new, Job) and isinstance(old, Job) and new.places is not None:
                 was, now = set((old.places or {}).values()), set(new.places.values())
                 self.counts[_GIVEN] += len(now - was)
@@ -128,6 +138,10 @@ class Sightings:
         if where is None and host is not None and host.drain is not None and self._facts.job_of(task):
             late = is_overdue(host, self._stage.clock.now)
             self.counts[_MOVED_LATE if late else _MOVED] += 1
+        evened = self._facts.desired.under_way
+        self.counts[_EVENED] += (
+            evened is not None and was not in (None, where) and evened.move_from(task, str(was)) is not None
+        )
         if where is None:
             away = any(self._links.get(copy.agent) != "connected" for copy in new.copies)
             self.counts[_AWAY] += away and self._facts.job_of(task) is None

@@ -18,9 +18,11 @@ from scheduling.durations import Duration
 from scheduling.job import ALL, JobConfig
 from scheduling.jobs import DeleteJob, HaltJob, ScheduleJob, UnscheduleJob
 from scheduling.migrating import Action, PutJob, RestartJob, RevertJob, SteerMigration
+from scheduling.moves import Move
+from scheduling.rebalancing import BeginRebalance, CancelRebalance
 from scheduling.registry import AgentSpec, Mutation, SyncAgents
 from scheduling.update import STRATEGIES, Update
-from simulation.scenario import OF_AGENTS, Act, job_config
+from simulation.scenario import OF_AGENTS, OF_ALL, Act, job_config
 from simulation.stage import Address, Stage
 
 ANSWER_SECONDS = 10.0
@@ -43,8 +45,14 @@ class Asked(msgspec.Struct, kw_only=True):
 class Users:
     """All users together; each request has an id of its own and is repeated until it is answered."""
 
-    def __init__(self, stage: Stage, rng: Random, registry: Callable[[], Address | None]) -> None:
-        self._stage, self._rng, self._registry = stage, rng, registry
+    def __init__(
+        self,
+        stage: Stage,
+        rng: Random,
+        registry: Callable[[], Address | None],
+        moves: Callable[[], tuple[Move, ...]] = tuple,
+    ) -> None:
+        self._stage, self._rng, self._registry, self._moves = stage, rng, registry, moves
         self.address = stage.outsider(self._receive)
         self.asked: list[Asked] = []
         self.contradictions: list[str] = []
@@ -57,6 +65,9 @@ class Users:
 
     def act(self, act: Act) -> None:
         """Ask for what the scenario says."""
+        if act.kind in OF_ALL:
+            self.ask(self._about_all(act))
+            return
         if act.kind in OF_AGENTS:
             self.ask(_about_agent(act))
             return
@@ -87,6 +98,12 @@ class Users:
             "start": HaltJob(key=config.key, stopped=False),
         }
         self.ask(mutations[act.kind])
+
+    def _about_all(self, act: Act) -> Mutation:
+        """Even out what the scheduler knows now, as web does with what it knows; or do so no longer."""
+        if act.kind == "cancel the rebalance":
+            return CancelRebalance()
+        return BeginRebalance(moves=self._moves(), seconds=float(10 + act.number % 40))
 
     def sync_agents(self, agents: tuple[AgentSpec, ...]) -> None:
         """These are the agents now; an older word on that is not repeated."""
@@ -205,4 +222,6 @@ def _what(mutation: Mutation) -> str:
         return f"{mutation.agent}{by if mutation.empty else ', its tasks stay'}"
     if isinstance(mutation, UndrainAgent):
         return mutation.agent
+    if isinstance(mutation, BeginRebalance):
+        return ", ".join(f"{move.task} from {move.source} to {move.target}" for move in mutation.moves)
     return ""

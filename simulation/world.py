@@ -14,6 +14,8 @@ from config.settings import load_settings
 from scheduling.desired import JOB, Desired
 from scheduling.job import ContainerConfig, JobConfig
 from scheduling.jobs import ScheduleJob
+from scheduling.moves import Move
+from scheduling.rebalance import balance
 from scheduling.registry import judge
 from simulation.agent import Agent, Container
 from simulation.clock import BEGIN_SECONDS, Clock
@@ -72,9 +74,10 @@ class World:
         }
         self.network = Network(self.stage, self.agents)
         self.facts = Facts(self.disk, self.agents)
-        self.users = Users(self.stage, rng, self._registry)
+        self.users = Users(self.stage, rng, self._registry, self._moves)
         self.reach = Reach()
         self.outside = Outside(self.clock, rng, self.stage)
+        self.disk.who_acts = lambda: self.stage.acting
         self.outside.make_store = store_on(self.disk)
         self.outside.make_mailbox = self.network.mailbox
         self.outside.make_stream = self.network.stream
@@ -190,6 +193,13 @@ class World:
     def _registry(self) -> Address | None:
         registries = [each for each in self.stage.of_kind("Registry") if hasattr(each.performer, "desired")]
         return registries[0].address if registries else None
+
+    def _moves(self) -> tuple[Move, ...]:
+        """What a rebalance would move, by what a scheduler knows; web's replicas are no other."""
+        rules = [
+            each.performer.rule for each in self.stage.of_kind("Scheduler") if hasattr(each.performer, "rule")
+        ]
+        return balance(rules[0].desired, rules[0].actual).moves if rules else ()
 
     def act(self, act: Act) -> None:
         """It happens now; a request that waits for a migration looks again soon."""

@@ -23,6 +23,7 @@ from web import (
     v1_brake,
     v1_jobs,
     v1_migrations,
+    v1_rebalance,
     v1_snapshot,
     v1_tasks,
 )
@@ -71,6 +72,7 @@ def create_app(
     v1_agents.add_routes(app, cluster, encoded)
     v1_brake.add_routes(app, cluster)
     members.add_routes(app, cluster)
+    v1_rebalance.add_routes(app, cluster, planner)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     task_signals.add_routes(app, cluster, encoded)

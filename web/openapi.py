@@ -16,6 +16,7 @@ from web.encoded import JSON
 from web.members import MemberView
 from web.operations import OPERATIONS, Operation
 from web.pages import Page, send_page
+from web.rebalance_shapes import RebalancePlanView, RebalanceView
 from web.shapes import (
     AgentView,
     BrakeView,
@@ -66,6 +67,8 @@ def _schemas() -> dict[str, Any]:
         RestoreReply,
         SignalReply,
         ProblemView,
+        RebalanceView,
+        RebalancePlanView,
     )
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     schemas["JobConfig"] = _schema(inspect.type_info(JobConfig))
@@ -82,6 +85,10 @@ def _schemas() -> dict[str, Any]:
             "endpoint": {"type": "string", "description": "HOST:PORT, or a URL."},
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
         },
+    }
+    schemas["DeadlineBody"] = {
+        "type": "object",
+        "properties": {"deadline": {"type": "string", "description": 'Like "30m".'}},
     }
     schemas["SignalBody"] = {
         "type": "object",

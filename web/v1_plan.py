@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from itertools import islice
+from typing import TypeVar
 
 import falcon.asgi
 
+from scheduling.actual import Actual
+from scheduling.desired import Desired
 from scheduling.job import JobConfig
 from scheduling.migrating import PutJob
 from scheduling.placement import Algorithm
@@ -20,7 +24,7 @@ from web.requests_in import settle
 from web.shapes import FieldChangeView, LimitsView, PlanView, TaskPlanView
 from web.views import waiting_view
 
-_TOKEN_PARTS = 2
+Made = TypeVar("Made")
 # No job is ever at this version.
 _NEVER = -2
 
@@ -35,6 +39,15 @@ class Planner:
 
     async def plan(self, mutation: PutJob) -> Plan:
         """What this PutJob would do now. Raises HttpProblem when too many are being made."""
+        version, now = self._cluster.state.version, time.time()
+
+        def make(desired: Desired, actual: Actual) -> Plan:
+            return plan(mutation, desired, actual, self._algorithm, version, now)
+
+        return (await self.run(make))[1]
+
+    async def run(self, make: Callable[[Desired, Actual], Made]) -> tuple[int, Made]:
+        """What a rule makes of both states, and the version they are at. Raises HttpProblem as `plan`."""
         if self._planning >= limits.MOST_PLANS:
             raise unavailable(f"{limits.MOST_PLANS} plans are being made already; try again")
         self._planning += 1
@@ -42,9 +55,7 @@ class Planner:
             state = self._cluster.state
             # Copied here, where nothing changes them meanwhile.
             desired, actual, version = state.desired.copy(), state.actual.copy(), state.version
-            return await asyncio.to_thread(
-                plan, mutation, desired, actual, self._algorithm, version, time.time()
-            )
+            return version, await asyncio.to_thread(make, desired, actual)
         finally:
             self._planning -= 1
 
@@ -55,14 +66,7 @@ class Planner:
         only its answer lost. So the registry is asked, under that id, for what can never be: it refuses,
         or gives the answer that it gave before.
         """
-        parts = token.split("-")
-        if len(parts) != _TOKEN_PARTS or not (
-            parts[0].isascii() and parts[0].isdigit() and len(parts[0]) < 19
-        ):
-            shown = token[: limits.LONGEST_SHOWN]
-            raise HttpProblem(
-                400, f"approve is {shown!r}; it must be the token of a plan, like 42-0123456789abcdef"
-            )
+        parts = read_token(token)
         now = await self.plan(PutJob(config=config, expected=expected))
         if now.token.partition("-")[2] == parts[1]:
             return PutJob(config=config, expected=now.expected, planned=now.planned, approved=token)
@@ -70,7 +74,7 @@ class Planner:
         if name and (await self._cluster.submit(never, name)).accepted:
             return never
         desired = self._cluster.state.desired
-        moved = list(islice(moved_since(desired, config.key, int(parts[0])), limits.MOST_PROBLEMS))
+        moved = list(islice(moved_since(desired, config.key, parts[0]), limits.MOST_PROBLEMS))
         why = "; ".join(moved) or "the config is another one, or agents report something else"
         raise HttpProblem(412, f"this would not do any more what was approved: {why}; plan again")
 
@@ -91,6 +95,17 @@ class OnePlan:
         resp.set_header("Cache-Control", "no-store")
         resp.content_type = JSON
         resp.data = ENCODER.encode(plan_view(made))
+
+
+def read_token(token: str) -> tuple[int, str]:
+    """The version and the digest of a plan. Raises HttpProblem."""
+    version, dash, digest = token.partition("-")
+    if not dash or "-" in digest or not (version.isascii() and version.isdigit() and len(version) < 19):
+        shown = token[: limits.LONGEST_SHOWN]
+        raise HttpProblem(
+            400, f"approve is {shown!r}; it must be the token of a plan, like 42-0123456789abcdef"
+        )
+    return int(version), digest
 
 
 def plan_view(made: Plan) -> PlanView:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from actors import transport
 from actors.transport import ForgedMessageError, SignedPickle, StaleMessageError
 from config.bounds import LARGEST_MESSAGE_BYTES, OLDEST_MESSAGE_SECONDS
 
+ROOT = Path(__file__).parents[2]
 SIGNED = SignedPickle(b"s" * 32)
 
 
@@ -113,3 +118,26 @@ def test_all_unread_messages_together_are_bounded(monkeypatch: pytest.MonkeyPatc
     assert kind.unread_bytes == 0, "what was closed counts no more"
     third = kind(SIGNED.loads)
     third.addMore(b"9000>" + bytes(6000))
+
+
+def test_an_address_is_that_one_only(tmp_path: Path) -> None:
+    """As shipped all addresses of a host, and loopback, are equal: another host's might be taken for ours."""
+    program = (
+        "import sys, pathlib\n"
+        "from actors.transport import secure\n"
+        "secure(b'x' * 32, '127.0.0.9', pathlib.Path(sys.argv[1]))\n"
+        "from thespian.actors import ActorAddress\n"
+        "from thespian.system.transport.IPBase import TCPv4ActorAddress\n"
+        "from actors.hosts import is_remote\n"
+        "ours, other = (ActorAddress(TCPv4ActorAddress(each, 4000)) for each in ('127.0.0.9', '127.0.0.1'))\n"
+        "print(ours == other, is_remote(ours), is_remote(other), str(ours) == str(other))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "log")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False", "True", "False"]

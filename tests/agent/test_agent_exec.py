@@ -135,13 +135,15 @@ def test_what_it_has_started_ends_with_it(agent: Agent, script: str) -> None:
     assert agent.instance("web-0")["process_state"]["up"]
 
 
-def test_a_client_that_leaves_ends_it_also_while_nobody_reads(agent: Agent) -> None:
+@pytest.mark.parametrize("orderly", [False, True])
+def test_a_client_that_leaves_ends_it_also_while_nobody_reads(agent: Agent, orderly: bool) -> None:
+    (agent.data / "containers/web-0/root/hung-up").unlink(missing_ok=True)
     client = beside(
         agent, "sh", "-c", "trap 'touch hung-up; exit' HUP; echo on; while :; do sleep 0.01; done"
     )
     client.until(lambda: client.out)
     client.type(b"x" * 128_000)
-    client.socket.socket.close()
+    (client.socket if orderly else client.socket.socket).close()
     wait_until((agent.data / "containers/web-0/root/hung-up").exists, "it is told first")
     wait_until(lambda: not keepers())
 

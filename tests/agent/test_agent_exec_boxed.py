@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from agent_harness import Agent, config, leftovers, running_agent, wait_until
 from exec_client import ExecClient
-from test_agent_bubblewrap import root_filesystem
+from root_made import root_filesystem
 from test_agent_exec import exited, keepers, run
 
 from agent.bubblewrap import BubblewrapDriver
@@ -40,6 +40,10 @@ def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def boxed(**changes: Any) -> dict[str, Any]:
     return config("sleep", "1000", driver="bubblewrap", env={"PATH": "/usr/bin:/bin"}, **changes)
+
+
+def test_what_makes_the_namespaces_is_not_taken_for_the_task(tmp_path: Path) -> None:
+    assert not BubblewrapDriver(tmp_path).is_inside(os.getpid())
 
 
 def test_it_is_where_the_task_is(agent: Agent) -> None:

@@ -23,11 +23,11 @@ LOOKS = re.compile(
 NO_BOUNDS = {
     "actors/secret.py SECRET_BYTES": "how long our secret is",
     "actors/transport.py _SIGNATURE_BYTES": "how long a signature is",
-    "actors/transport.py READ_AT_ONCE_BYTES": "the size of a first read",
     "actors/agent_link.py _READ_BYTES": "the size of a buffer",
     "agent/artifact.py _CHUNK_BYTES": "the size of a buffer",
     "agent/unzip.py _CHUNK_BYTES": "the size of a buffer",
     "agent/untar.py _CHUNK_BYTES": "the size of a buffer",
+    "agent/image.py _LARGEST_ID": "the kernel's",
     "agent/beside.py _CHUNK_BYTES": "the size of a buffer",
     "agent/download.py _CHUNK_BYTES": "the size of a buffer",
     "agent/log.py _TAIL_BYTES": "the size of a first read",

@@ -71,6 +71,12 @@ class Fleet:
         self.scheduler.desired_changed(changes)
         self.scheduler.actual_changed(obeyed)
 
+    def new_scheduler(self) -> None:
+        """The scheduler ended; another one knows what the registry and the agents tell it."""
+        desired, actual = self.desired.copy(), self.actual.copy()
+        self.scheduler = Scheduler(least_used, Random(8), desired=desired, actual=actual)
+        self.desired, self.actual = desired, actual
+
     def settle(self, rounds: int = MOST_ROUNDS) -> None:
         """Round after round until three of them write nothing."""
         calm = 0

@@ -21,7 +21,9 @@ LONG_PROPERTY = settings(deadline=None, max_examples=60, stateful_step_count=40)
 Link = Literal["connecting", "connected", "stale"]
 
 
-def job_config(job: str = "web", scale: int = 1, mem: int = 64, cpu: float = 0.5, **more: Any) -> JobConfig:
+def job_config(
+    job: str = "web", scale: int | Literal["all"] = 1, mem: int = 64, cpu: float = 0.5, **more: Any
+) -> JobConfig:
     """A config without a problem."""
     fields: dict[str, Any] = {
         "product": "search",

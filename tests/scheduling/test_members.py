@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.bounds import MOST_MEMBERS
-from scheduling.members import LEADER, Members, MemberStatus, Offer, places
+from scheduling.members import LEADER, SHUNNED_SECONDS, Members, MemberStatus, Offer, places
 
 
 def offer(name: str = "one", zone: str = "", flocks: int = 2, version: str = "1") -> Offer:
@@ -76,7 +76,8 @@ def test_the_leader_has_a_zone_too() -> None:
 
 def test_who_can_be_anywhere_takes_no_room_from_those_of_a_zone() -> None:
     known = {LEADER: host(LEADER, flocks=1), "e": host("e", "east", flocks=1)}
-    assert places({"any": "", "east": "east"}, {}, known) == {"east": "e", "any": LEADER}
+    zones = {"here": "", "any": "", "east": "east"}
+    assert places(zones, {"here": LEADER}, known) == {"east": "e", "any": LEADER}
 
 
 def test_flocks_of_a_lost_host_are_made_on_another() -> None:
@@ -116,9 +117,6 @@ def test_every_flock_has_a_place_that_lasts(
         came = [flock for flock, there in moves.items() if there == address]
         if came and address != LEADER:
             assert [at[flock] for flock in zones].count(address) <= status.offer.flocks
-    # What moved away has made room, which others may take next.
-    for _ in zones:
-        at.update(places(zones, at, known))
     assert places(zones, at, known) == {}
 
 
@@ -144,6 +142,23 @@ def test_a_member_of_another_version_is_shown_and_not_used() -> None:
     assert members.hosts["m"].connected
     assert not members.hosts["m"].usable
     assert members.hosts["m"].trouble == "it runs harpoon 1, and the leader 2"
+
+
+def test_a_member_that_is_shunned_is_used_again_after_a_while() -> None:
+    members = Members("leader", offer("leader"), 0.0)
+    members.joined("m", offer(), 1.0)
+    members.shun("m", "silence", 10.0)
+    assert (members.hosts["m"].usable, members.hosts["m"].trouble) == (False, "silence")
+    assert not members.forgive(10.0 + SHUNNED_SECONDS - 1.0)
+    assert members.forgive(10.0 + SHUNNED_SECONDS)
+    assert members.hosts["m"].usable
+    members.shun("m", "silence", 100.0)
+    members.left("m", 101.0)
+    members.joined("m", offer(), 102.0)
+    assert members.hosts["m"].usable, "it is another life of it"
+    assert not members.forgive(1000.0)
+    members.shun(LEADER, "silence", 0.0)
+    assert members.hosts[LEADER].usable, "somebody has to"
 
 
 def test_there_are_so_many_members_and_the_longest_lost_is_forgotten_for_another() -> None:

@@ -127,7 +127,7 @@ def test_a_leader_that_is_not_there_yet_is_waited_for(tmp_path: Path, secret: Pa
         with socket.create_server((LEADER, port)):  # which answers nothing
             wait_until(lambda: "timed out; trying again" in program.said, "and so")
         assert len(program.lines) == 2, "each once"
-        code, seconds = program.end(signal.SIGINT)
+        code, seconds = program.end(signal.SIGTERM)
         assert (code, seconds < 5.0) == (0, True), (code, seconds)
 
 

@@ -188,12 +188,13 @@ def test_the_description_is_whole() -> None:
 
 
 def test_a_change_that_can_be_conditional_or_repeated_says_so() -> None:
-    """As the code does: whoever changes something takes a request id, and 412 follows from If-Match."""
+    """As the code does: changes take a request id, and 412 follows from If-Match or a token."""
     for operation in OPERATIONS:
         named = {name for name, _ in operation.headers}
         if operation.method == "get" or not operation.path.startswith("/api/v1"):
             continue
-        assert ("If-Match" in named) == (412 in operation.errors), operation
+        conditional = "If-Match" in named or "approve" in dict(operation.query)
+        assert conditional == (412 in operation.errors), operation
         assert ("Idempotency-Key" in named) == (not operation.path.endswith(("/plan", "/signal"))), operation
 
 

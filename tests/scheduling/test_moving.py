@@ -13,10 +13,10 @@ from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER
 from scheduling.container import FINISHED, ExitStatus
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Drain, Job
-from scheduling.emptying import moving_floor
 from scheduling.job import JobConfig, task_id
 from scheduling.lifecycle import Phase
 from scheduling.migration import Migration
+from scheduling.moving import moving_floor
 from scheduling.placement import algorithm
 from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
