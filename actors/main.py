@@ -16,7 +16,7 @@ from actors.importing import ImportFileError, import_jobs, read_old_registry
 from actors.launcher import Launcher, LaunchError
 from actors.store import Store, StoreError
 from actors.system import free_port
-from actors.transport import load_secret, secure
+from actors.transport import REGISTER_TOKEN, load_secret, secure
 from config.agents_file import OWN_AGENT, read_agents_file
 from config.settings import Settings, SettingsError, load_settings
 
@@ -87,6 +87,26 @@ def dev(config: Path | None, import_file: Path | None, files: tuple[str, ...], *
         return [sys.executable, "-m", "ctl.welcome", url, *files] if files else []
 
     sys.exit(_launch(settings, import_file, agent_command, guest_command))
+
+
+@main.command("register-token")
+@click.option("--data", metavar="DIR", help="Where the registry and the secret are kept.")
+@click.option("--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings.")
+def register_token(config: Path | None, data: str | None) -> None:
+    """Say which file has the token that lets agents register; made if it is not there yet.
+
+    Copy that file to the hosts of the agents, for harpoon-agent --register-token-file. To change the token
+    remove the file and ask again; it counts at once.
+    """
+    settings = _settings(config, {"agents": (), "data": data})
+    try:
+        path = _prepare_data(settings.data_path) / REGISTER_TOKEN
+        load_secret(path)
+    except (LaunchError, ValueError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the data directory {error.filename or settings.data} can't be used: {error.strerror}")
+    click.echo(path)
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:

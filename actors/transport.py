@@ -27,6 +27,8 @@ from config.bounds import LARGEST_MESSAGE_BYTES, MESSAGE_SECONDS, MOST_TRANSMITS
 # How long a peer may take to send one message, from its connection on.
 PATIENCE = timedelta(seconds=MESSAGE_SECONDS)
 SECRET_BYTES = 32
+# In the data directory, beside the secret: what agents must know to register.
+REGISTER_TOKEN = "register-token"  # noqa: S105 - the name of a file
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 
 # Read when Thespian is imported, so they stand before it. Peers of one actor: facts in docs/architecture.md.
@@ -64,7 +66,7 @@ class SignedPickle:
 
 
 def load_secret(path: Path) -> bytes:
-    """The cluster secret in this file, made there (mode 0600) if the file does not exist.
+    """The cluster secret, or the token to register with, in this file; made (mode 0600) if there is none.
 
     Raises OSError, or ValueError when the file is readable by others or too short.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import falcon
@@ -22,6 +23,7 @@ from web import (
     v1_jobs,
     v1_migrations,
     v1_rebalance,
+    v1_registration,
     v1_snapshot,
     v1_tasks,
 )
@@ -47,10 +49,12 @@ def create_app(
     *,
     strict: bool = True,
     algorithm: Algorithm = least_used,
+    register_token: Path | None = None,
 ) -> falcon.asgi.App[Any, Any]:
     """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any.
 
-    `algorithm`: what the scheduler places by, for plans.
+    `algorithm`: what the scheduler places by, for plans. `register_token`: the file whose token lets agents
+    register; without it none may.
     """
     state = cluster.state
     encoded = Encoded(state)
@@ -67,6 +71,7 @@ def create_app(
     v1_migrations.add_routes(app, cluster, encoded)
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
+    v1_registration.add_routes(app, cluster, register_token)
     v1_brake.add_routes(app, cluster)
     v1_rebalance.add_routes(app, cluster, planner)
     v1_snapshot.add_routes(app, cluster)

@@ -13,7 +13,8 @@ from scheduling.job import JobConfig
 from scheduling.snapshot import Snapshot
 from scheduling.update import Update
 from web.encoded import JSON
-from web.operations import OPERATIONS, Operation
+from web.operation import Operation
+from web.operations import OPERATIONS
 from web.pages import Page, send_page
 from web.rebalance_shapes import RebalancePlanView, RebalanceView
 from web.shapes import (
@@ -25,6 +26,7 @@ from web.shapes import (
     PastView,
     PlanView,
     ProblemView,
+    RegistrationReply,
     RestoreReply,
     SignalReply,
     TaskView,
@@ -62,6 +64,7 @@ def _schemas() -> dict[str, Any]:
         AgentView,
         BrakeView,
         ChangeReply,
+        RegistrationReply,
         RestoreReply,
         SignalReply,
         ProblemView,
@@ -82,6 +85,14 @@ def _schemas() -> dict[str, Any]:
         "properties": {
             "endpoint": {"type": "string", "description": "HOST:PORT, or a URL."},
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    }
+    schemas["RegistrationBody"] = {
+        "type": "object",
+        "required": ["endpoint", "identity"],
+        "properties": {
+            **schemas["AgentBody"]["properties"],
+            "identity": {"type": "string", "description": "Of its data directory: letters and digits."},
         },
     }
     schemas["DeadlineBody"] = {

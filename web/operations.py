@@ -2,36 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
+from web.host_operations import HOST_OPERATIONS
+from web.operation import WAIT, WRITE, Operation
 
-from web.encoded import JSON
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method at one path. `reply` and `body` name a schema; `key` wraps it as the list of that name.
-
-    `bodiless`: the body may be left out.
-    """
-
-    method: str
-    path: str
-    text: str
-    status: int = 200
-    reply: str = ""
-    key: str = ""
-    body: str = ""
-    bodiless: bool = False
-    query: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    media: str = JSON
-    errors: tuple[int, ...] = ()
-
-
-_WAIT = (
-    ("index", "Wait until the registry version is above this."),
-    ("wait", 'How long, like "30s"; at most 60s.'),
-)
-_WRITE = (("Idempotency-Key", "1 to 128 printable ASCII characters; makes repeating safe."),)
 _IF = (
     ("If-Match", "The job's version as its ETag gave it, or *."),
     ("If-None-Match", "*: there must be no such job yet."),
@@ -56,7 +29,7 @@ MIGRATION_OPERATIONS = (
         text="The versions it has had, the newest first.",
         reply="PastView",
         key="versions",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
@@ -66,7 +39,7 @@ MIGRATION_OPERATIONS = (
         reply="ChangeReply",
         body="RevertBody",
         bodiless=True,
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(400, 404, 409, 412, 503),
     ),
     Operation(
@@ -76,7 +49,7 @@ MIGRATION_OPERATIONS = (
         reply="ChangeReply",
         body="RestartBody",
         bodiless=True,
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(400, 404, 409, 412, 503),
     ),
     Operation(
@@ -84,7 +57,7 @@ MIGRATION_OPERATIONS = (
         path=_JOB + "/stop",
         text="Stop its tasks without forgetting it.",
         reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(404, 409, 412, 503),
     ),
     Operation(
@@ -92,7 +65,7 @@ MIGRATION_OPERATIONS = (
         path=_JOB + "/start",
         text="Start the tasks of a stopped job again.",
         reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(404, 409, 412, 503),
     ),
     Operation(
@@ -101,7 +74,7 @@ MIGRATION_OPERATIONS = (
         text="The migrations under way, and the last ones that are over.",
         reply="MigrationView",
         key="migrations",
-        query=_WAIT,
+        query=WAIT,
     ),
     Operation(
         method="post",
@@ -110,7 +83,7 @@ MIGRATION_OPERATIONS = (
         status=202,
         reply="ChangeReply",
         body="MigrateBody",
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(400, 404, 409, 412, 413, 503),
     ),
     Operation(
@@ -118,7 +91,7 @@ MIGRATION_OPERATIONS = (
         path=_MIGRATION,
         text="How far one is. The ETag is its version.",
         reply="MigrationView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     *(
@@ -127,7 +100,7 @@ MIGRATION_OPERATIONS = (
             path=f"{_MIGRATION}/{action}",
             text=text,
             reply="ChangeReply",
-            headers=(*_WRITE, *_IF_MIGRATION),
+            headers=(*WRITE, *_IF_MIGRATION),
             errors=(404, 409, 412, 503),
         )
         for action, text in (
@@ -148,13 +121,13 @@ MIGRATION_OPERATIONS = (
 )
 
 OPERATIONS = (
-    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=_WAIT),
+    Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=WAIT),
     Operation(
         method="get",
         path=_JOB,
         text="One job, with its tasks. The ETag is the job's version.",
         reply="JobView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
@@ -165,7 +138,7 @@ OPERATIONS = (
         reply="ChangeReply",
         body="JobConfig",
         query=(("approve", "The token of a plan: do exactly what it says, or 412."),),
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(400, 409, 412, 413, 503),
     ),
     Operation(
@@ -174,7 +147,7 @@ OPERATIONS = (
         text="Stop all versions of a job.",
         status=202,
         reply="ChangeReply",
-        headers=(*_WRITE, *_IF),
+        headers=(*WRITE, *_IF),
         errors=(404, 412, 503),
     ),
     Operation(
@@ -187,7 +160,7 @@ OPERATIONS = (
             ("job", "A job's key, its name, a hash or a task prefix."),
             ("agent", "An agent's name."),
             ("status", "A status of tasks."),
-            *_WAIT,
+            *WAIT,
         ),
     ),
     Operation(
@@ -195,7 +168,7 @@ OPERATIONS = (
         path="/api/v1/tasks/{task}",
         text="One task.",
         reply="TaskView",
-        query=_WAIT,
+        query=WAIT,
         errors=(404,),
     ),
     Operation(
@@ -217,126 +190,7 @@ OPERATIONS = (
         body="SignalBody",
         errors=(400, 404, 409, 413, 502, 503, 504),
     ),
-    Operation(
-        method="get",
-        path="/api/v1/agents",
-        text="All agents.",
-        reply="AgentView",
-        key="agents",
-        query=_WAIT,
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/agents/{name}",
-        text="One agent.",
-        reply="AgentView",
-        query=_WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="put",
-        path="/api/v1/agents/{name}",
-        text="Add an agent, or change what is known of one that was added so.",
-        reply="ChangeReply",
-        body="AgentBody",
-        headers=_WRITE,
-        errors=(400, 409, 413, 503),
-    ),
-    Operation(
-        method="delete",
-        path="/api/v1/agents/{name}",
-        text="Take out an agent that was added so; it leaves once it is empty; its tasks stay.",
-        status=202,
-        reply="ChangeReply",
-        headers=_WRITE,
-        errors=(404, 409, 503),
-    ),
-    *(
-        operation
-        for action, text in (
-            ("drain", 'Move its tasks elsewhere, by {"deadline": "10m"} at the latest; no new ones.'),
-            ("cordon", "Give it no new tasks; those it has stay."),
-        )
-        for operation in (
-            Operation(
-                method="post",
-                path=f"/api/v1/agents/{{name}}/{action}",
-                text=text,
-                reply="ChangeReply",
-                headers=_WRITE,
-                errors=(400, 404, 503),
-            ),
-            Operation(
-                method="delete",
-                path=f"/api/v1/agents/{{name}}/{action}",
-                text="Let it have tasks again.",
-                reply="ChangeReply",
-                headers=_WRITE,
-                errors=(404, 503),
-            ),
-        )
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/agents/{name}/lost",
-        text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "
-        "elsewhere. Idempotent; 409 while it is connected. When it answers again it is lost no longer.",
-        reply="ChangeReply",
-        headers=_WRITE,
-        errors=(404, 409, 503),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/brake",
-        text="Whether so many agents are away that none is declared lost, and until when.",
-        reply="BrakeView",
-        query=_WAIT,
-        errors=(503,),
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/brake/release",
-        text="Release the brake until this outage is over: agents away for longer than is tolerated are "
-        "lost. Idempotent; 409 when it does not hold.",
-        reply="ChangeReply",
-        headers=_WRITE,
-        errors=(409, 503),
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/rebalance/plan",
-        text="Which tasks would be moved so that agents are more evenly full, and why; nothing is moved.",
-        reply="RebalancePlanView",
-        errors=(503,),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/rebalance",
-        text="The rebalance under way, or the last one: each move and how far it is.",
-        reply="RebalanceView",
-        query=_WAIT,
-        errors=(404, 503),
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/rebalance",
-        text="Move tasks so that agents are more evenly full, each job's floor kept; one at a time.",
-        status=202,
-        reply="ChangeReply",
-        body="DeadlineBody",
-        bodiless=True,
-        query=(("approve", "The token of a plan: exactly that is done, or nothing (412)."),),
-        headers=_WRITE,
-        errors=(400, 409, 412, 503),
-    ),
-    Operation(
-        method="delete",
-        path="/api/v1/rebalance",
-        text="Move nothing more; what is on its way arrives.",
-        reply="ChangeReply",
-        headers=(*_WRITE, ("If-Match", "The rebalance's version as its ETag gave it, or *.")),
-        errors=(404, 412, 503),
-    ),
+    *HOST_OPERATIONS,
     Operation(
         method="get",
         path="/api/v1/events",
@@ -351,7 +205,7 @@ OPERATIONS = (
         path="/api/v1/snapshot",
         text="All jobs and agents, to keep as a backup. The ETag is the version of the registry.",
         reply="Snapshot",
-        query=_WAIT,
+        query=WAIT,
         errors=(503,),
     ),
     Operation(
@@ -360,7 +214,7 @@ OPERATIONS = (
         text="Make the jobs exactly those of a snapshot. What runs already is adopted, not started again.",
         reply="RestoreReply",
         body="Snapshot",
-        headers=(*_WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
+        headers=(*WRITE, ("If-Match", "The version of the registry as its ETag gave it, or *.")),
         errors=(400, 409, 412, 413, 503),
     ),
     Operation(method="get", path="/api/v1/version", text="Which version of the scheduler this is."),

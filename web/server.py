@@ -13,7 +13,7 @@ import click
 from gunicorn.app.base import BaseApplication
 
 from actors.lifeline import tie_to_parent
-from actors.transport import load_secret, secure
+from actors.transport import REGISTER_TOKEN, load_secret, secure
 from config.trusted_hosts import is_loopback
 from scheduling.placement import algorithm
 
@@ -22,12 +22,18 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by what the launcher says and nothing else."""
 
     def __init__(
-        self, options: dict[str, Any], admin_port: int, names: tuple[str, ...], placement: str
+        self,
+        options: dict[str, Any],
+        admin_port: int,
+        names: tuple[str, ...],
+        placement: str,
+        register_token: Path,
     ) -> None:
         self._options = options
         self._admin_port = admin_port
         self._names = names
         self._placement = placement
+        self._register_token = register_token
         super().__init__()
 
     def load_config(self) -> None:
@@ -43,7 +49,13 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         cluster = ActorCluster(self._admin_port)
         # On loopback nobody but this machine's own browsers and programs come: there every name is checked.
         strict = is_loopback(self._names[0])
-        app = create_app(cluster, frozenset(self._names), strict=strict, algorithm=algorithm(self._placement))
+        app = create_app(
+            cluster,
+            frozenset(self._names),
+            strict=strict,
+            algorithm=algorithm(self._placement),
+            register_token=self._register_token,
+        )
         app.add_middleware(_Lifespan(cluster))
         return app
 
@@ -103,7 +115,7 @@ def main(
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, admin_port, names, placement).run()
+    WebServer(options, admin_port, names, placement, data / REGISTER_TOKEN).run()
 
 
 if __name__ == "__main__":

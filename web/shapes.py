@@ -186,7 +186,8 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     `connected`: its stream stands and has brought its state; else it is away since `stale_since`.
     `lost_since`: it is lost, and away since then; `declared_lost`: by its operator. `braked_until`: the brake
     keeps it from being declared lost until then. `drained`: it gets no new tasks; `drain`: it is emptied.
-    `why`: what becomes of its tasks while it is away.
+    `why`: what becomes of its tasks while it is away. `sources`: who names it: static (flags), file, api, or
+    registered (it does so itself).
     """
 
     name: str
@@ -204,6 +205,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     declared_lost: bool
     braked_until: float | None
     why: str
+    sources: list[str]
     leaving: bool
     resources: HostResources | None
     tasks: int
@@ -278,6 +280,15 @@ class ChangeReply(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
     version: int
     migration: str = ""
+
+
+class RegistrationReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a registration; it is to be renewed every `renew_seconds`."""
+
+    result: Literal["created", "changed", "unchanged"]
+    message: str
+    version: int
+    renew_seconds: float
 
 
 class RestoreReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -254,6 +254,7 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         declared_lost=agent.declared_lost if agent else False,
         braked_until=state.brake.until if held and state.brake else None,
         why=why(agent, status, state.brake),
+        sources=list(agent.sources) if agent else [],
         leaving=agent is None or not agent.sources,
         resources=status.resources if status else None,
         tasks=len(rows),
