@@ -77,6 +77,8 @@ MOST_MOVES = 200
 MOST_NAMED = 10
 # agents: agents that say why a task waits → the nearest misses stay, others are counted
 MOST_REFUSALS_SHOWN = 20
+# reasons: kinds of reasons in the sentence why a task waits → the agents of others are counted together
+MOST_GROUPS_NAMED = 4
 # agents: agents that a task waits for, by name → others are not named
 MOST_NAMED_AGENTS = 3
 # refusals: requests of a task refused in a row → it is given up there and placed again
