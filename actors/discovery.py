@@ -1,18 +1,22 @@
-"""Discovery: says which agents exist, from a static list and a watched file; writes them to the registry."""
+"""Discovery: says which agents exist, from a static list and a watched file, and which of those that have
+registered themselves are gone; writes it to the registry."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import msgspec
 
 from actors.base import CannotStartError, HarpoonActor
-from actors.messages import Mutate, Mutated, Wire
+from actors.messages import Mutate, Mutated, RenewRegistrations, Topic, Wire
 from config.agents_file import OWN_AGENT, AgentsFileError, read_agents_file, spec
 from scheduling.answer import Answer
+from scheduling.desired import AGENT
+from scheduling.draining import REGISTERED
+from scheduling.registration import DeregisterAgent, Renewals
 from scheduling.registry import AgentSpec, SyncAgents
 
 ANSWER_SECONDS = 10.0
@@ -23,8 +27,11 @@ STATIC, FILE = "static", "file"
 class Discovery(HarpoonActor):
     """Tells the registry again when a source has changed, or an actor was made anew.
 
-    A bad file keeps the agents known so far.
+    A bad file keeps the agents known so far. Agents register through web; here it is known which of them have
+    renewed that, for a new Discovery all.
     """
+
+    follows: ClassVar[dict[Topic, frozenset[str] | None]] = {"desired": frozenset({AGENT})}
 
     def begin(self) -> None:
         """Read the sources for the first time."""
@@ -46,6 +53,7 @@ class Discovery(HarpoonActor):
         self._complaint = ""
         self._kept: dict[str, tuple[str, ...]] = {}
         self._ask_again_at = 0.0
+        self._renewals = Renewals()
         try:
             self._read_file()
         except AgentsFileError as error:
@@ -57,8 +65,14 @@ class Discovery(HarpoonActor):
         if not self.failed:
             self._told, self._batch = {}, ""
 
+    def receiveMsg_RenewRegistrations(self, message: RenewRegistrations, _sender: Any) -> None:
+        """Web has heard of these agents."""
+        if self.settings is not None:
+            self._renewals.renew(message.agents, time.monotonic())
+
     def tick(self) -> None:
-        """Look at the file again, and give up an answer that does not come."""
+        """Look at the file again, and give up an answer that does not come, and agents that are gone."""
+        self._take_out_the_gone()
         if time.monotonic() - self._sent_at > ANSWER_SECONDS:
             self._batch = ""
         try:
@@ -96,6 +110,17 @@ class Discovery(HarpoonActor):
         self._told.update(self._sending)
         for source, answer in zip(self._sending, message.answers, strict=True):
             self._keep(source, answer)
+
+    def _take_out_the_gone(self) -> None:
+        """Agents that have not renewed their registration for long leave, if they have no tasks."""
+        if not self.followed["desired"].known:
+            return
+        agents = self.followed["desired"].replica.state.values()
+        registered = [agent.name for agent in agents if REGISTERED in agent.sources]
+        gone = self._renewals.overdue(registered, time.monotonic())
+        if gone:
+            mutations = tuple(("", DeregisterAgent(name=name)) for name in gone)
+            self.send(self.peers["registry"], Mutate(batch=uuid4().hex, mutations=mutations))
 
     def _keep(self, source: str, answer: Answer) -> None:
         """Agents with tasks keep their addresses until they are empty: the registry is asked again."""

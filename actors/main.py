@@ -16,7 +16,7 @@ from actors.importing import ImportFileError, import_jobs, read_old_registry
 from actors.launcher import Launcher
 from actors.launching import LaunchError
 from actors.member import MemberLauncher
-from actors.secret import load_secret, make_secret
+from actors.secret import REGISTER_TOKEN, load_secret, make_secret
 from actors.store import Store, StoreError
 from actors.system import free_port
 from actors.transport import secure
@@ -129,6 +129,26 @@ def secret(file: Path) -> None:
     except OSError as error:
         _fail(f"the secret {file} can't be written: {error.strerror}")
     click.echo(f"{file} is a new secret; copy it to each host, and keep it from all others")
+
+
+@main.command("register-token")
+@click.option("--data", metavar="DIR", help="Where the registry and the secret are kept.")
+@click.option("--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings.")
+def register_token(config: Path | None, data: str | None) -> None:
+    """Say which file has the token that lets agents register; made if it is not there yet.
+
+    Copy that file to the hosts of the agents, for harpoon-agent --register-token-file. To change the token
+    remove the file and ask again; it counts at once.
+    """
+    settings = _settings(config, {"agents": (), "data": data})
+    try:
+        path = _prepare_data(settings.data_path) / REGISTER_TOKEN
+        load_secret(path)
+    except (LaunchError, ValueError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the data directory {error.filename or settings.data} can't be used: {error.strerror}")
+    click.echo(path)
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -122,6 +122,15 @@ class Mutate(Message, frozen=True, kw_only=True):
     mutations: tuple[tuple[str, Mutation], ...]
 
 
+# --- to discovery, from web -----------------------------------------------------------------------
+
+
+class RenewRegistrations(Message, frozen=True, kw_only=True):
+    """These agents have renewed their registrations since the last such message."""
+
+    agents: tuple[str, ...]
+
+
 # --- from the registry ----------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ import secrets
 from pathlib import Path
 
 SECRET_BYTES = 32
+# In the data directory, beside the secret: what agents must know to register.
+REGISTER_TOKEN = "register-token"  # noqa: S105 - the name of a file
 
 
 def load_secret(path: Path, *, make: bool = True) -> bytes:

@@ -16,6 +16,7 @@ import psutil
 from agent import STARTED_BY
 from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
+from agent.registration import RegistrationError, read_token
 from agent.runtime import end_leftovers
 from agent.server import serve
 from agent.settings import Settings
@@ -23,6 +24,7 @@ from agent.store import DataDirError, Store, lock_data_dir
 from agent.user import UserError, find_user
 from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
 from config.version import version
+from scheduling.desired import parse_endpoint
 
 _BYTES_PER_MB = 1024 * 1024
 
@@ -57,6 +59,18 @@ class _LabelType(click.ParamType[tuple[str, str]]):
         if not key or not equals:
             self.fail(f'{value!r} is not a label like "zone=a"', param, ctx)
         return key, text
+
+
+class _SchedulerType(click.ParamType[str]):
+    """http://HOST:PORT."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return parse_endpoint(str(value))
+        except ValueError:
+            self.fail(f'{value!r} is no scheduler; it must be like "http://10.0.0.1:4444"', param, ctx)
 
 
 def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -134,6 +148,14 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 )
 @click.option("--ephemeral", is_flag=True, help="Begin with no containers, and end all tasks at the end.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
+@click.option("--register", type=_SchedulerType(), metavar="URL", help="A scheduler to announce itself to.")
+@click.option(
+    "--register-token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The token for that: what `harpoon-scheduler register-token` names.",
+)
+@click.option("--advertise", metavar="HOST:PORT", help="Where the scheduler reaches it, if not by --listen.")
 @click.option("--no-announce", is_flag=True, hidden=True)
 @click.option("--metrics-seconds", type=click.FloatRange(min=0.05), default=3.0, hidden=True)
 @click.option("--keep-alive-seconds", type=click.FloatRange(min=0.05), default=10.0, hidden=True)
@@ -167,6 +189,7 @@ def main(**flags: Any) -> None:
         find_user(settings.task_user)
     except UserError as error:
         _fail(str(error))
+    _check_registration(settings)
     listener = _listen(settings.host, settings.port)
     if settings.ephemeral:
         end_leftovers(Store(settings.data), drivers_here(settings))
@@ -196,10 +219,32 @@ def _settings(flags: dict[str, Any]) -> Settings:
         disk_reserve_bytes=flags["disk_reserve_mb"] * _BYTES_PER_MB,
         ephemeral=flags["ephemeral"],
         die_with_parent=flags["die_with_parent"],
+        register=flags["register"] or "",
+        register_token_file=flags["register_token_file"],
+        advertise=_advertised(flags["advertise"]),
         announce=not flags["no_announce"],
         metrics_seconds=flags["metrics_seconds"],
         keep_alive_seconds=flags["keep_alive_seconds"],
     )
+
+
+def _advertised(address: str | None) -> str:
+    if not address:
+        return ""
+    try:
+        return parse_endpoint(address).removeprefix("http://")
+    except ValueError as error:
+        _fail(f"--advertise: {error}")
+
+
+def _check_registration(settings: Settings) -> None:
+    if settings.register:
+        try:
+            read_token(settings.register_token_file)
+        except RegistrationError as error:
+            _fail(str(error))
+    elif settings.register_token_file is not None or settings.advertise:
+        _fail("--register-token-file and --advertise say nothing without --register URL")
 
 
 def _listen(host: str, port: int) -> socket.socket:

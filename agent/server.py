@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -21,6 +22,7 @@ from agent.about import about
 from agent.api import create_app
 from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
+from agent.registration import Registrar
 from agent.runtime import Runtime
 from agent.settings import Settings
 from config.bounds import EXEC_MESSAGE_BYTES
@@ -47,6 +49,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
         self.settings = settings
         self.url = url_of(listener)
         self.runtime: Runtime | None = None
+        self.registrar: Registrar | None = None
         self._descriptor = listener.detach()
         super().__init__()
 
@@ -74,7 +77,11 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
     def load(self) -> Any:
         drivers = drivers_here(self.settings)
         self.runtime = Runtime(self.settings, drivers)
-        return create_app(self.runtime, about(self.settings, drivers.names, drivers.limits))
+        app = create_app(self.runtime, about(self.settings, drivers.names, drivers.limits))
+        if self.settings.register:
+            self.registrar = Registrar(self.settings, urlsplit(self.url).port or self.settings.port)
+            app.add_middleware(self.registrar)
+        return app
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn ships no types
@@ -119,8 +126,8 @@ class _Worker(ASGIWorker):  # type: ignore[misc] # gunicorn ships no types
 
     async def _close(self) -> None:
         try:
-            if self.app.runtime is not None:
-                await self.app.runtime.close()
+            open_parts = [part for part in (self.app.registrar, self.app.runtime) if part is not None]
+            await asyncio.gather(*(part.close() for part in open_parts))
         finally:
             super().handle_quit_signal()
             if self.serving is not None:

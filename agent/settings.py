@@ -36,6 +36,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_reserve_bytes: int = 64 * 1024**2
     ephemeral: bool = False
     die_with_parent: bool = False
+    # The scheduler to register at, as a URL ("": none), the file with the token for it, and the HOST:PORT
+    # to say ("": where it listens).
+    register: str = ""
+    register_token_file: Path | None = None
+    advertise: str = ""
     announce: bool = True
     metrics_seconds: float = 3.0
     keep_alive_seconds: float = 10.0

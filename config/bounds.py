@@ -53,6 +53,22 @@ LONGEST_LABEL = 256
 MOST_LABELS = 64
 # s: how long an agent may be drained before everything goes → 400
 LONGEST_DRAIN_SECONDS = 168 * 3600.0
+# s: an agent that registers itself renews that so often → it is asked to in each answer
+RENEWAL_SECONDS = 10.0
+# s: an agent without tasks that has not renewed its registration → it is taken out
+REGISTRATION_SECONDS = 600.0
+# s: pause before an agent tries again to register → the pause grows no further
+LONGEST_REGISTRATION_PAUSE_SECONDS = 30.0
+# s: time for one request of an agent to register → it is tried again
+REGISTRATION_REQUEST_SECONDS = 5.0
+# s: time for the last one, when the agent ends → it ends all the same
+DEREGISTRATION_SECONDS = 1.5
+# characters: the identity that an agent registers with → 400
+LONGEST_IDENTITY = 64
+# bytes: an answer to an agent that registers → the rest is not read
+LARGEST_REGISTRATION_ANSWER_BYTES = 65_536
+# characters: what the scheduler says of a registration, in the agent's log → it is cut
+LONGEST_REGISTRATION_DETAIL = 500
 # s: time for a rebalance that names no deadline → what has not begun to move stays
 REBALANCE_SECONDS = 1800.0
 # moves: tasks that one rebalance moves → the next one moves more
@@ -61,6 +77,8 @@ MOST_MOVES = 200
 MOST_NAMED = 10
 # agents: agents that say why a task waits → the nearest misses stay, others are counted
 MOST_REFUSALS_SHOWN = 20
+# reasons: kinds of reasons in the sentence why a task waits → the agents of others are counted together
+MOST_GROUPS_NAMED = 4
 # agents: agents that a task waits for, by name → others are not named
 MOST_NAMED_AGENTS = 3
 # refusals: requests of a task refused in a row → it is given up there and placed again

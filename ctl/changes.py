@@ -11,7 +11,7 @@ from ctl.files import STDIN, is_job_file, read_job_file
 from ctl.following import wait_changed, wait_goal
 from ctl.goals import AllGone
 from ctl.names import find, unknown
-from ctl.options import output_option, wait_options
+from ctl.options import if_match, if_version_option, output_option, wait_options
 from ctl.session import Session
 from ctl.shapes import Changed, RpcReply
 from ctl.views import all_jobs
@@ -21,10 +21,18 @@ from scheduling.durations import Duration
 @click.command()
 @click.argument("file")
 @click.option("--approve", metavar="TOKEN", help="Only if it does what the plan with this token says.")
+@if_version_option
 @wait_options
 @output_option
 @click.pass_obj
-def schedule(session: Session, file: str, approve: str | None, wait: bool, timeout: Duration) -> None:
+def schedule(
+    session: Session,
+    file: str,
+    approve: str | None,
+    if_version: int | None,
+    wait: bool,
+    timeout: Duration,
+) -> None:
     """Make the job in FILE (JSON, YAML or TOML; - is stdin) run, or change it to what FILE says.
 
     Another config than the one that runs is migrated to, by the update policy in FILE. The same again
@@ -34,7 +42,9 @@ def schedule(session: Session, file: str, approve: str | None, wait: bool, timeo
     key = job_file.key
     path = ["api", "v1", "jobs", key.product, key.environment, key.job]
     try:
-        answer = session.client.change("PUT", *path, body=job_file.json(), query={"approve": approve})
+        answer = session.client.change(
+            "PUT", *path, body=job_file.json(), query={"approve": approve}, headers=if_match(if_version)
+        )
     except RefusedError as error:
         raise RefusedError(error.status, *(f"{job_file.name}: {line}" for line in error.lines)) from error
     changed = answer.read_as(Changed)
@@ -48,10 +58,11 @@ def schedule(session: Session, file: str, approve: str | None, wait: bool, timeo
 
 @click.command()
 @click.argument("name", metavar="FILE|HASH|JOB")
+@if_version_option
 @wait_options
 @output_option
 @click.pass_obj
-def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> None:
+def unschedule(session: Session, name: str, if_version: int | None, wait: bool, timeout: Duration) -> None:
     """Stop a job and forget it.
 
     A FILE means the job of that product, environment and name, in whatever version it runs; a HASH only
@@ -62,6 +73,8 @@ def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> No
     file_key = str(read_job_file(name).key) if is_file else None
     found = find(all_jobs(session), file_key or name)
     if found is not None and found.version is not None:
+        if if_version is not None:
+            raise UserMistakeError("--if-version is for a whole job; a HASH names its version already")
         # Deleting the job would take along a version that came in the meantime. A hash may be that of two
         # versions, while the job is restarted.
         named = [each for each in found.job.versions if each.hash == found.version.hash]
@@ -76,7 +89,9 @@ def unschedule(session: Session, name: str, wait: bool, timeout: Duration) -> No
         key = found.job.key if found else str(file_key)
         prefixes = tuple(version.task_prefix for version in found.job.versions) if found else ()
         goal = AllGone(key, prefixes)
-        answer = session.client.change("DELETE", "api", "v1", "jobs", *key.split("/"))
+        answer = session.client.change(
+            "DELETE", "api", "v1", "jobs", *key.split("/"), headers=if_match(if_version)
+        )
         said = answer.read_as(Changed).message
     else:
         raise UserMistakeError(f"{name}: no such file") if is_job_file(name) else unknown(name)

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ctl.errors import INTERRUPTED, NotInTimeError, UserMistakeError
-from ctl.options import DURATION, output_option, wait_options
+from ctl.options import DURATION, if_match, if_version_option, output_option, wait_options
 from ctl.session import Session
 from ctl.shapes import Agent, Agents, Changed
 from ctl.text import counted
@@ -26,9 +26,12 @@ def agent() -> None:
 @click.argument("name")
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be repeated.")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_add(session: Session, name: str, address: str, labels: tuple[str, ...]) -> None:
+def agent_add(
+    session: Session, name: str, address: str, labels: tuple[str, ...], if_version: int | None
+) -> None:
     """Add the agent NAME at HOST:PORT, or change what is known of it."""
     pairs = [label.partition("=") for label in labels]
     for key, equals, _ in pairs:
@@ -39,20 +42,22 @@ def agent_add(session: Session, name: str, address: str, labels: tuple[str, ...]
         "PUT",
         name,
         body={"endpoint": address, "labels": {key: value for key, _, value in pairs}},
+        if_version=if_version,
     )
 
 
 @agent.command("remove")
 @click.argument("name")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_remove(session: Session, name: str) -> None:
+def agent_remove(session: Session, name: str, if_version: int | None) -> None:
     """Take out the agent NAME, which was added by `agent add`.
 
     It leaves once it is empty; a lost one leaves at once. Its tasks stay until they are unscheduled: drain it
     first, to move them.
     """
-    _change(session, "DELETE", name)
+    _change(session, "DELETE", name, if_version=if_version)
 
 
 @agent.command("drain")
@@ -65,46 +70,56 @@ def agent_remove(session: Session, name: str) -> None:
     help="Move everything by then, even below a job's floor or with no place to go. [none]",
 )
 @wait_options
+@if_version_option
 @output_option
 @click.pass_obj
 def agent_drain(
-    session: Session, name: str, deadline: Duration | None, wait: bool, timeout: Duration
+    session: Session,
+    name: str,
+    deadline: Duration | None,
+    if_version: int | None,
+    wait: bool,
+    timeout: Duration,
 ) -> None:
     """Move the tasks of the agent NAME elsewhere, and give it no new ones.
 
     A few of each job at a time, so that its floor is kept; what fits nowhere else stays until the deadline.
     It goes on over restarts. With --wait, exit when the agent is empty.
     """
-    _change(session, "POST", name, "drain", body={"deadline": str(deadline)} if deadline else {})
+    body: dict[str, object] = {"deadline": str(deadline)} if deadline else {}
+    _change(session, "POST", name, "drain", body=body, if_version=if_version)
     if wait:
         _wait_until_empty(session, name, timeout)
 
 
 @agent.command("undrain")
 @click.argument("name")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_undrain(session: Session, name: str) -> None:
+def agent_undrain(session: Session, name: str, if_version: int | None) -> None:
     """Let the agent NAME have tasks again; what was moved stays where it is."""
-    _change(session, "DELETE", name, "drain")
+    _change(session, "DELETE", name, "drain", if_version=if_version)
 
 
 @agent.command("cordon")
 @click.argument("name")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_cordon(session: Session, name: str) -> None:
+def agent_cordon(session: Session, name: str, if_version: int | None) -> None:
     """Give the agent NAME no new tasks; those it has stay."""
-    _change(session, "POST", name, "cordon")
+    _change(session, "POST", name, "cordon", if_version=if_version)
 
 
 @agent.command("uncordon")
 @click.argument("name")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_uncordon(session: Session, name: str) -> None:
+def agent_uncordon(session: Session, name: str, if_version: int | None) -> None:
     """Let the agent NAME have tasks again."""
-    _change(session, "DELETE", name, "cordon")
+    _change(session, "DELETE", name, "cordon", if_version=if_version)
 
 
 def _wait_until_empty(session: Session, name: str, timeout: Duration) -> None:
@@ -142,9 +157,17 @@ def _agent(session: Session, name: str) -> Agent:
     return found
 
 
-def _change(session: Session, method: str, *path: str, body: dict[str, object] | None = None) -> None:
+def _change(
+    session: Session,
+    method: str,
+    *path: str,
+    body: dict[str, object] | None = None,
+    if_version: int | None,
+) -> None:
     content = msgspec.json.encode(body) if body is not None else None
-    answer = session.client.change(method, "api", "v1", "agents", *path, body=content)
+    answer = session.client.change(
+        method, "api", "v1", "agents", *path, body=content, headers=if_match(if_version)
+    )
     if session.as_json:
         session.json(answer.json())
     else:

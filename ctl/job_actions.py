@@ -13,7 +13,7 @@ from ctl.goals import AllGone
 from ctl.migration_shapes import History
 from ctl.migration_tables import history_table
 from ctl.names import Found
-from ctl.options import if_version_option, output_option, wait_options
+from ctl.options import if_match, if_version_option, output_option, wait_options
 from ctl.session import Session
 from ctl.shapes import Changed
 from ctl.views import found_job
@@ -106,7 +106,7 @@ def _post(
         "POST",
         *_path(found, action),
         body=json.dumps(body).encode() if body is not None else None,
-        headers={} if if_version is None else {"If-Match": f'"{if_version}"'},
+        headers=if_match(if_version),
     )
     changed = answer.read_as(Changed)
     if session.as_json:

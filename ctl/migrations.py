@@ -15,7 +15,7 @@ from ctl.following import wait_changed, wait_migration
 from ctl.migration_shapes import Migration, Migrations
 from ctl.migration_tables import migration_page, migrations_table
 from ctl.names import find, unknown
-from ctl.options import if_version_option, output_option, wait_options
+from ctl.options import if_match, if_version_option, output_option, wait_options
 from ctl.policy import update_options
 from ctl.session import Session
 from ctl.shapes import Changed
@@ -51,7 +51,7 @@ def migrate(
     body: dict[str, Any] = {"old": _hash_of(session, old), "new": job_file.config}
     if update:
         body["update"] = update
-    headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+    headers = if_match(if_version)
     try:
         answer = session.client.change("POST", *_PATH, body=json.dumps(body).encode(), headers=headers)
     except RefusedError as error:
@@ -133,7 +133,7 @@ def _steering(action: str, text: str, *, back: bool = False) -> click.Command:
         timeout: Duration = Duration(0),  # noqa: B008  # immutable
     ) -> None:
         told = session.client.get(*_PATH, _id_of(session, name)).read_as(Migration)
-        headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+        headers = if_match(if_version)
         _tell(session, session.client.change("POST", *_PATH, told.id, action, headers=headers))
         if wait:
             wait_migration(session, told.job, told.id, timeout, back=back or told.backward)

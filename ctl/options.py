@@ -59,6 +59,11 @@ def wait_options(command: Command) -> Command:
     return wait(timeout(command))
 
 
+def if_match(version: int | None) -> dict[str, str]:
+    """What a request says about the version that its user has seen; nothing for None."""
+    return {} if version is None else {"If-Match": f'"{version}"'}
+
+
 def if_version_option(command: Command) -> Command:
     """`--if-version`, by which of two operators only one wins."""
     return click.option(

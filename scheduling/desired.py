@@ -61,7 +61,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that should be followed. `sources` say who wants it; without any it goes once it is empty.
 
     `lost_since`: it is lost, and away since then (seconds since 1970). `declared_lost`: by its operator.
-    `drained`: it gets no new tasks; `drain`: and those it has are moved.
+    `drained`: it gets no new tasks; `drain`: and those it has are moved. `identity`: of the data directory
+    of one that has registered itself.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     lost_since: float | None = None
     version: int = 0
     declared_lost: bool = False
+    identity: str = ""
 
 
 class BrakeRelease(msgspec.Struct, frozen=True, kw_only=True):

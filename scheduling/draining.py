@@ -12,7 +12,8 @@ from scheduling.desired import AGENT, Agent, Desired, Drain
 from scheduling.jobs import ANY
 from scheduling.replica import Changes
 
-API = "api"
+# Who names an agent: an operator, and the agent itself.
+API, REGISTERED = "api", "registered"
 
 
 class AddAgent(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,10 @@ def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple
     refused = _precondition(agent, mutation.name, mutation.expected)
     if refused is not None:
         return refused, {}
-    others = [source for source in agent.sources if source != API]
+    others = [source for source in agent.sources if source not in (API, REGISTERED)]
+    if REGISTERED in agent.sources and agent.lost_since is None:
+        text = f"{agent.name} registers itself; end its agent, or start it without --register"
+        return Answer(result="conflict", message=text), {}
     if others:
         text = f"{agent.name} comes from {' and '.join(others)}; take it out there"
         return Answer(result="conflict", message=text), {}

@@ -15,9 +15,9 @@ from typing import Protocol
 
 import msgspec
 
-from config.bounds import MOST_REFUSALS_SHOWN
+from config.bounds import MOST_GROUPS_NAMED, MOST_REFUSALS_SHOWN
 from scheduling.room import CPU_TOLERANCE, Need, Room
-from scheduling.waiting import Refusal, Waiting
+from scheduling.waiting import Group, Refusal, Waiting
 
 
 class Algorithm(Protocol):
@@ -28,58 +28,67 @@ class Algorithm(Protocol):
         ...
 
 
-# A miss is how short a room is, in words, and how far that is from fitting.
-Miss = tuple[str, float]
+# A miss is how short a room is, in words, how far that is from fitting, and what one says of many such rooms:
+# a verb and more.
+Miss = tuple[str, float, str]
 Filter = Callable[[Need, Room], Miss | None]
 
 
 def enough_memory(need: Need, room: Room) -> Miss | None:
     """Refuses a room with less free memory than needed."""
     short = need.mem - (room.mem_total - room.mem_used)
-    return (f"short {short} MB", short / max(need.mem, 1)) if short > 0 else None
+    return (f"short {short} MB", short / max(need.mem, 1), "lacks memory") if short > 0 else None
 
 
 def enough_cpu(need: Need, room: Room) -> Miss | None:
     """Refuses a room with fewer free cores than needed."""
     short = need.cpu - (room.cpu_total - room.cpu_used)
-    return (f"short {short:.3g} cores", short / need.cpu) if short > CPU_TOLERANCE else None
+    return (f"short {short:.3g} cores", short / need.cpu, "lacks cores") if short > CPU_TOLERANCE else None
 
 
 def has_volumes(need: Need, room: Room) -> Miss | None:
     """Refuses a room without one of the needed host paths."""
     missing = sorted(need.volumes - room.volumes)
-    return (f"has no volume {', '.join(missing)}", 10.0 * len(missing)) if missing else None
+    names = ", ".join(missing)
+    return (f"has no volume {names}", 10.0 * len(missing), f"lacks the volume {names}") if missing else None
 
 
 def ports_free(need: Need, room: Room) -> Miss | None:
     """Refuses a room where a needed fixed port is taken."""
     taken = sorted(port for port in need.ports if port in room.ports)
     words = [f"port {port} is taken{f' by {room.ports[port]}' if room.ports[port] else ''}" for port in taken]
-    return ("; ".join(words), 1.0 * len(taken)) if taken else None
+    return ("; ".join(words), 1.0 * len(taken), "has a port taken") if taken else None
 
 
 def meets_constraints(need: Need, room: Room) -> Miss | None:
     """Refuses a room whose labels and attributes are not as the job demands."""
-    misses = [miss for each in need.constraints if (miss := each.miss(room.attributes))]
-    return ("; ".join(misses), 20.0 * len(misses)) if misses else None
+    misses = {each: miss for each in need.constraints if (miss := each.miss(room.attributes))}
+    if not misses:
+        return None
+    return "; ".join(misses.values()), 20.0 * len(misses), f"does not match {next(iter(misses))}"
 
 
 def has_no_other(need: Need, room: Room) -> Miss | None:
     """Refuses a room with another task of the version, where they must be on distinct hosts."""
     there = need.alone and room.prefixes.get(need.prefix, 0)
-    return ("has a task of this job already, and distinct_hosts is set", 5.0) if there else None
+    if not there:
+        return None
+    return "has a task of this job already, and distinct_hosts is set", 5.0, "has a task of it already"
 
 
 def has_driver(need: Need, room: Room) -> Miss | None:
     """Refuses a room whose agent can't run tasks in the needed way."""
-    has = ", ".join(sorted(room.drivers))
-    return None if need.driver in room.drivers else (f"can't run {need.driver} tasks, only {has}", 100.0)
+    if need.driver in room.drivers:
+        return None
+    kind = f"can't run {need.driver} tasks"
+    return f"{kind}, only {', '.join(sorted(room.drivers))}", 100.0, kind
 
 
 def holds_limits(need: Need, room: Room) -> Miss | None:
     """Refuses a room whose agent does not enforce a limit that is asked for."""
     missing = sorted(need.limits - room.limits)
-    return (f"does not enforce a limit of {', '.join(missing)}", 100.0) if missing else None
+    kind = f"does not enforce a limit of {', '.join(missing)}"
+    return (kind, 100.0, kind) if missing else None
 
 
 FILTERS: tuple[Filter, ...] = (
@@ -92,6 +101,7 @@ FILTERS: tuple[Filter, ...] = (
     has_driver,
     holds_limits,
 )
+_PLURALS = {"lacks": "lack", "has": "have", "is": "are", "does": "do"}
 # A closed room is farther from fitting than any that is merely too small.
 _CLOSED_DISTANCE = 1000.0
 
@@ -134,15 +144,33 @@ def eligible(need: Need, rooms: Iterable[Room]) -> tuple[Need, list[Room]]:
 def refusal(need: Need, room: Room) -> Refusal | None:
     """Why this room does not take the task, all reasons together; None if it does."""
     if room.closed:
-        return Refusal(agent=room.agent, reason=room.closed, distance=_CLOSED_DISTANCE)
+        kind = room.closed.partition(":")[0].removeprefix("it ")
+        return Refusal(agent=room.agent, reason=room.closed, distance=_CLOSED_DISTANCE, kind=kind)
     misses = [miss for judge in FILTERS if (miss := judge(need, room)) is not None]
     if not misses:
         return None
     return Refusal(
         agent=room.agent,
-        reason="; ".join(reason for reason, _ in misses),
-        distance=sum(distance for _, distance in misses),
+        reason="; ".join(reason for reason, _, _ in misses),
+        distance=sum(distance for _, distance, _ in misses),
+        kind=max(misses, key=lambda miss: miss[1])[2],
     )
+
+
+def grouped(refusals: Iterable[Refusal]) -> tuple[Group, ...]:
+    """How many agents have what most in the way; in the order of the refusals, which is nearest first."""
+    kinds: dict[str, list[str]] = {}
+    for refused in refusals:
+        kinds.setdefault(refused.kind, []).append(refused.agent)
+    return tuple(
+        Group(agents=len(agents), what=kind if len(agents) == 1 else _of_many(kind), nearest=agents[0])
+        for kind, agents in kinds.items()
+    )
+
+
+def _of_many(kind: str) -> str:
+    verb, _, rest = kind.partition(" ")
+    return f"{_PLURALS.get(verb, verb)} {rest}"
 
 
 def explain(prefix: str, tasks: int, need: Need, rooms: Iterable[Room]) -> Waiting:
@@ -151,16 +179,22 @@ def explain(prefix: str, tasks: int, need: Need, rooms: Iterable[Room]) -> Waiti
         (refused for room in rooms if (refused := refusal(need, room)) is not None),
         key=lambda refused: (refused.distance, refused.agent),
     )
+    groups = grouped(refusals)
     reason = (
         f"no agent fits; nearest: {refusals[0].agent}: {refusals[0].reason}"
         if refusals
         else "there is no agent"
     )
+    if len(refusals) > 1:
+        counts = [f"{group.agents} {group.what}" for group in groups[:MOST_GROUPS_NAMED]]
+        left = len(refusals) - sum(group.agents for group in groups[:MOST_GROUPS_NAMED])
+        reason += f"; of {len(refusals)} agents: {', '.join(counts + [f'{left} more'] * bool(left))}"
     return Waiting(
         prefix=prefix,
         tasks=tasks,
         reason=reason,
         refusals=tuple(refusals[:MOST_REFUSALS_SHOWN]),
+        groups=groups[:MOST_REFUSALS_SHOWN],
         agents=len(refusals),
     )
 

@@ -74,6 +74,7 @@ from scheduling.rebalancing import (
     cancel_rebalance,
     end_rebalance,
 )
+from scheduling.registration import DeregisterAgent, RegisterAgent, deregister_agent, register_agent
 from scheduling.replica import Changes
 from scheduling.snapshot import (
     SavedAgent,
@@ -149,6 +150,8 @@ Mutation = (
     | RemoveAgent
     | DrainAgent
     | UndrainAgent
+    | RegisterAgent
+    | DeregisterAgent
     | WritePlacement
     | WritePlaces
     | MarkLost
@@ -366,6 +369,8 @@ _RULES: dict[type, Any] = {
     AddAgent: add_agent,
     RemoveAgent: remove_agent,
     UndrainAgent: undrain_agent,
+    RegisterAgent: register_agent,
+    DeregisterAgent: deregister_agent,
     MarkLost: mark_lost,
     DeclareLost: declare_lost,
     ReleaseBrake: release_brake,

@@ -151,7 +151,7 @@ def measure(agent: Agent, desired: Desired, actual: Actual) -> Room:
         elif there is None or not there.proves_absence(desired.placements[task].generation):
             # Its job is gone and with it how much it needs; until it is seen or proven absent, who knows.
             # A proof for an earlier generation is none: it may have been placed here since.
-            room.closed = room.closed or "a task of unknown size is being stopped there"
+            room.closed = room.closed or "it is stopping a task of unknown size"
     return room
 
 

@@ -6,6 +6,7 @@ In the picture this is `web`: it holds a replica of both states, shows it, and h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import falcon
@@ -24,6 +25,7 @@ from web import (
     v1_jobs,
     v1_migrations,
     v1_rebalance,
+    v1_registration,
     v1_snapshot,
     v1_tasks,
 )
@@ -49,10 +51,12 @@ def create_app(
     strict: bool = True,
     algorithm: Algorithm = least_used,
     exec_allowed: bool = True,
+    register_token: Path | None = None,
 ) -> falcon.asgi.App[Any, Any]:
     """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any.
 
     `algorithm`: what the scheduler places by, for plans. `exec_allowed`: whether commands may run in tasks.
+    `register_token`: the file whose token lets agents register; without it none may.
     """
     state = cluster.state
     encoded = Encoded(state)
@@ -70,6 +74,7 @@ def create_app(
     v1_migrations.add_routes(app, cluster, encoded)
     v1_tasks.add_routes(app, cluster, encoded)
     v1_agents.add_routes(app, cluster, encoded)
+    v1_registration.add_routes(app, cluster, register_token)
     v1_brake.add_routes(app, cluster)
     members.add_routes(app, cluster)
     v1_rebalance.add_routes(app, cluster, planner)

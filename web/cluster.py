@@ -223,3 +223,7 @@ class Cluster(Protocol):
         and OutcomeUnknownError when no answer came in time.
         """
         ...
+
+    def renew(self, agent: str) -> None:
+        """An agent has renewed its registration; Discovery hears of it soon, and nobody waits for that."""
+        ...

@@ -19,7 +19,15 @@ from uuid import uuid4
 
 import msgspec
 
-from actors.messages import Acknowledge, Broadcast, Mutate, Mutated, Subscribe, Topic
+from actors.messages import (
+    Acknowledge,
+    Broadcast,
+    Mutate,
+    Mutated,
+    RenewRegistrations,
+    Subscribe,
+    Topic,
+)
 from actors.supervisor import GLOBAL_NAME, Supervisor
 from actors.system import NoActorSystemError, join_system
 from config.bounds import MUTATIONS_A_BATCH
@@ -66,6 +74,8 @@ class ActorCluster:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
         self._registry: Any = None
+        # Exchanged for an empty one as a whole: two threads share it.
+        self._renewed: set[str] = set()
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -90,6 +100,10 @@ class ActorCluster:
             if not await self.state.reached(answer.version, VISIBLE_SECONDS):
                 raise OutcomeUnknownError("the change was made, but this worker does not see it yet")
         return answer
+
+    def renew(self, agent: str) -> None:
+        """See `Cluster.renew`."""
+        self._renewed.add(agent)
 
     # --- in the event loop, from the threads ---
 
@@ -210,6 +224,7 @@ class _Follower:
         self._addresses: dict[Topic, Any] = {"roster": supervisor}
         self._replicas: dict[Topic, Replica] = {}
         self._heard_at: dict[Topic, float] = {}
+        self._discovery: Any = None
         self._subscribe("roster")
 
     def run(self, stop: threading.Event) -> None:
@@ -219,11 +234,19 @@ class _Follower:
             now = time.monotonic()
             if isinstance(message, Broadcast) and message.topic in self._addresses:
                 self._take(message)
+            self._tell_discovery()
             if now - self._heard_at["roster"] > SUPERVISOR_SILENCE_SECONDS:
                 raise _CutOffError("the supervisor is silent")
             for topic in list(self._addresses):
                 if now - self._heard_at[topic] > SILENCE_SECONDS:
                     self._subscribe(topic)
+
+    def _tell_discovery(self) -> None:
+        """Who has renewed a registration; what is lost on the way is renewed again soon."""
+        if self._discovery is None or not self._cluster._renewed:
+            return
+        renewed, self._cluster._renewed = self._cluster._renewed, set()
+        _post(self._inbox, self._discovery, RenewRegistrations(agents=tuple(sorted(renewed))))
 
     def _take(self, message: Broadcast) -> None:
         topic, update = message.topic, message.update
@@ -246,6 +269,9 @@ class _Follower:
             if isinstance(status, ActorStatus) and status.up and status.pid:
                 self._addresses[topic] = status.address
                 self._subscribe(topic)
+        discovery = actors.get("discovery")
+        if isinstance(discovery, ActorStatus):
+            self._discovery = discovery.address if discovery.up and discovery.pid else None
         registry = actors.get("registry")
         if isinstance(registry, ActorStatus):
             ready = registry.up and registry.pid != 0

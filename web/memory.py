@@ -57,6 +57,8 @@ class InMemoryCluster:
         self.clock = clock
         self.available = True
         self.answering = True
+        # Who has renewed a registration, in order.
+        self.renewed: list[str] = []
         self._going: asyncio.Event | None = None
         self._epoch = epoch
         self._answers: OrderedDict[str, tuple[str, Answer]] = OrderedDict()
@@ -75,6 +77,10 @@ class InMemoryCluster:
         if not self.answering:
             raise OutcomeUnknownError("the answer is lost")
         return answer
+
+    def renew(self, agent: str) -> None:
+        """As `Cluster.renew`."""
+        self.renewed.append(agent)
 
     def hang(self) -> None:
         """From now on the registry answers nobody."""

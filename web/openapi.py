@@ -27,6 +27,7 @@ from web.shapes import (
     PastView,
     PlanView,
     ProblemView,
+    RegistrationReply,
     RestoreReply,
     SignalReply,
     TaskView,
@@ -65,6 +66,7 @@ def _schemas() -> dict[str, Any]:
         BrakeView,
         MemberView,
         ChangeReply,
+        RegistrationReply,
         RestoreReply,
         SignalReply,
         ProblemView,
@@ -85,6 +87,14 @@ def _schemas() -> dict[str, Any]:
         "properties": {
             "endpoint": {"type": "string", "description": "HOST:PORT, or a URL."},
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    }
+    schemas["RegistrationBody"] = {
+        "type": "object",
+        "required": ["endpoint", "identity"],
+        "properties": {
+            **schemas["AgentBody"]["properties"],
+            "identity": {"type": "string", "description": "Of its data directory: letters and digits."},
         },
     }
     schemas["DeadlineBody"] = {

@@ -14,7 +14,7 @@ import msgspec
 from gunicorn.app.base import BaseApplication
 
 from actors.lifeline import launcher_pid, tie_to_parent
-from actors.secret import load_secret
+from actors.secret import REGISTER_TOKEN, load_secret
 from actors.transport import secure
 from config.bounds import EXEC_MESSAGE_BYTES
 from config.trusted_hosts import is_loopback
@@ -28,6 +28,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     placement: str
     exec_allowed: bool
+    register_token: Path
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -58,6 +59,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             strict=strict,
             algorithm=algorithm(served.placement),
             exec_allowed=served.exec_allowed,
+            register_token=served.register_token,
         )
         app.add_middleware(_Lifespan(cluster))
         return app
@@ -111,7 +113,7 @@ def main(fd: int, data: Path, secret: Path, address: str, workers: int, **served
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, Served(**served)).run()
+    WebServer(options, Served(**served, register_token=data / REGISTER_TOKEN)).run()
 
 
 if __name__ == "__main__":

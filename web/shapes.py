@@ -41,13 +41,25 @@ class RefusalView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """So many agents have the same thing most in the way: `what`, like "lack memory"; and the nearest."""
+
+    agents: int
+    what: str
+    nearest: str
+
+
 class WaitingView(msgspec.Struct, frozen=True, kw_only=True):
-    """Why tasks have no place; `refusals` show the nearest misses, `agents` is how many were asked."""
+    """Why tasks have no place; `refusals` show the nearest misses, `agents` is how many were asked.
+
+    `groups` counts each of them once, by what is most in the way.
+    """
 
     tasks: int
     reason: str
     agents: int
     refusals: list[RefusalView]
+    groups: list[GroupView] = []
 
 
 class SideView(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +201,8 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     `connected`: its stream stands and has brought its state; else it is away since `stale_since`.
     `lost_since`: it is lost, and away since then; `declared_lost`: by its operator. `braked_until`: the brake
     keeps it from being declared lost until then. `drained`: it gets no new tasks; `drain`: it is emptied.
-    `why`: what becomes of its tasks while it is away.
+    `why`: what becomes of its tasks while it is away. `sources`: who names it: static (flags), file, api, or
+    registered (it does so itself). `version`: for If-Match.
     """
 
     name: str
@@ -207,6 +220,8 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     declared_lost: bool
     braked_until: float | None
     why: str
+    sources: list[str]
+    version: int
     leaving: bool
     resources: HostResources | None
     tasks: int
@@ -281,6 +296,15 @@ class ChangeReply(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
     version: int
     migration: str = ""
+
+
+class RegistrationReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a registration; it is to be renewed every `renew_seconds`."""
+
+    result: Literal["created", "changed", "unchanged"]
+    message: str
+    version: int
+    renew_seconds: float
 
 
 class RestoreReply(msgspec.Struct, frozen=True, kw_only=True):

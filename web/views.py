@@ -21,6 +21,7 @@ from web.shapes import (
     CopyView,
     Counts,
     DrainView,
+    GroupView,
     JobView,
     MigrationView,
     RefusalView,
@@ -210,6 +211,9 @@ def waiting_view(waiting: Waiting | None) -> WaitingView | None:
         reason=waiting.reason,
         agents=waiting.agents,
         refusals=[RefusalView(agent=each.agent, reason=each.reason) for each in waiting.refusals],
+        groups=[
+            GroupView(agents=each.agents, what=each.what, nearest=each.nearest) for each in waiting.groups
+        ],
     )
 
 
@@ -255,6 +259,8 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         declared_lost=agent.declared_lost if agent else False,
         braked_until=state.brake.until if held and state.brake else None,
         why=why(agent, status, state.brake),
+        sources=list(agent.sources) if agent else [],
+        version=agent.version if agent else 0,
         leaving=agent is None or not agent.sources,
         resources=status.resources if status else None,
         tasks=len(rows),

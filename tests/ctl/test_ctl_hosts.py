@@ -76,3 +76,23 @@ def test_a_drain_that_is_not_done_in_time_goes_on_and_says_so(scheduler: FakeSch
     assert done.returncode == 2
     assert "2 tasks left on n1" in done.stderr
     assert "agent undrain n1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "path"),
+    [
+        (("add", "n1", "10.0.0.7:3333"), "PUT", N1),
+        (("remove", "n1"), "DELETE", N1),
+        (("drain", "n1"), "POST", N1 + "/drain"),
+        (("undrain", "n1"), "DELETE", N1 + "/drain"),
+        (("cordon", "n1"), "POST", N1 + "/cordon"),
+        (("uncordon", "n1"), "DELETE", N1 + "/cordon"),
+    ],
+)
+def test_the_version_that_was_seen_is_asked_for(
+    scheduler: FakeScheduler, words: tuple[str, ...], method: str, path: str
+) -> None:
+    assert scheduler.run("agent", *words, "--if-version", "7").returncode == 0
+    assert scheduler.run("agent", *words).returncode == 0
+    asked = scheduler.asked(method, path)
+    assert [request.headers.get("if-match") for request in asked] == ['"7"', None]

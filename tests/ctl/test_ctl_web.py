@@ -57,3 +57,16 @@ def test_what_the_scheduler_finds_wrong_is_told(endpoint: str) -> None:
     assert [line.startswith("harpoonctl: standard input: ") for line in lines] == [True, True]
     assert "scale is 0; it must be from 1 to 1000" in lines[0]
     assert 'restart is "x"' in lines[1]
+
+
+def test_a_job_is_changed_only_at_the_version_that_was_seen(endpoint: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({**json.loads(Path(HELLO).read_text()), "job": "seen"}))
+    assert run(endpoint, "schedule", str(file)).returncode == 0
+    shown = json.loads(run(endpoint, "job", "seen", "-o", "json").stdout)
+    for words in (["schedule", str(file)], ["unschedule", "seen"]):
+        stale = run(endpoint, *words, "--if-version", str(shown["version"] + 1000))
+        assert (stale.returncode, "is at version" in stale.stderr) == (1, True), stale.stderr
+    by_hash = run(endpoint, "unschedule", shown["versions"][0]["hash"], "--if-version", "1")
+    assert (by_hash.returncode, "names its version already" in by_hash.stderr) == (1, True)
+    assert run(endpoint, "unschedule", "seen", "--if-version", str(shown["version"])).returncode == 0

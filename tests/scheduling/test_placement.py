@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rules_made import PROPERTY
 
 from config.bounds import MOST_REFUSALS_SHOWN
+from scheduling.constraints import parse
 from scheduling.placement import (
     ALGORITHMS,
     Algorithm,
@@ -237,7 +238,16 @@ def test_the_nearest_miss_comes_first() -> None:
         "no-volume",
         "closed",
     ]
-    assert waiting.reason == "no agent fits; nearest: also-near: short 6 MB"
+    volumes = ", ".join(sorted(NEED.volumes))
+    assert waiting.reason == (
+        "no agent fits; nearest: also-near: short 6 MB; of 6 agents: 4 lack memory, "
+        f"1 lacks the volume {volumes}, 1 is drained"
+    )
+    assert [(group.agents, group.what, group.nearest) for group in waiting.groups] == [
+        (4, "lack memory", "also-near"),
+        (1, f"lacks the volume {volumes}", "no-volume"),
+        (1, "is drained", "closed"),
+    ]
     assert (waiting.prefix, waiting.tasks, waiting.agents) == ("web-1234567", 3, 6)
     assert waiting.refusals[2].reason == "short 128 MB"
 
@@ -258,6 +268,31 @@ def test_only_the_nearest_are_shown_and_all_are_counted() -> None:
     assert len(waiting.refusals) == MOST_REFUSALS_SHOWN
     assert waiting.refusals[0].agent == "n099"
     assert waiting.agents == 100
+    assert waiting.reason.endswith("of 100 agents: 100 lack the volume /data, /logs")
+
+
+def test_each_agent_is_counted_once_by_what_is_most_in_the_way() -> None:
+    need = Need(
+        mem=100, cpu=1.0, constraints=(parse("zone = a"), parse("kernel >= 6.1")), ports=frozenset({80})
+    )
+    found = [
+        room("small", mem=40, cpu=0.5, attributes={"zone": "a", "kernel": "6.5"}),
+        room("taken", ports={80: "web-0"}, mem=200, attributes={"zone": "a", "kernel": "6.5"}),
+        room("b1", mem=50, attributes={"zone": "b", "kernel": "6.5"}),
+        room("b2", mem=500, attributes={"zone": "b", "kernel": "6.5"}),
+        room("old", mem=500, attributes={"zone": "a", "kernel": "5.1"}),
+        room("away", closed="it is not connected: Connection refused"),
+        room("new", closed="it has not answered yet"),
+        room("newer", closed="it has not answered yet"),
+    ]
+    reason = explain("p", 2, need, found).reason
+    assert reason == (
+        "no agent fits; nearest: taken: port 80 is taken by web-0; of 8 agents: 1 has a port taken, "
+        "1 lacks memory, 2 do not match zone = a, 1 does not match kernel >= 6.1, 3 more"
+    )
+    groups = explain("p", 2, need, found).groups
+    assert sum(group.agents for group in groups) == 8
+    assert [group.what for group in groups][-2:] == ["is not connected", "have not answered yet"]
 
 
 def test_without_agents_that_is_the_reason() -> None:

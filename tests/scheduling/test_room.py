@@ -145,4 +145,4 @@ def test_use_is_the_fuller_of_memory_and_cores() -> None:
 def test_a_copy_of_unknown_size_closes_the_agent(reported: tuple[ContainerReport, ...], closed: bool) -> None:
     """Its job is gone, and with it what the copy needs, unless the agent shows it."""
     room = measure(agent(), desired_of(TASK, intent="stop", jobs=()), actual_of(*reported))
-    assert room.closed == ("a task of unknown size is being stopped there" if closed else "")
+    assert room.closed == ("it is stopping a task of unknown size" if closed else "")

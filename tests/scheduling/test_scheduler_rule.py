@@ -382,4 +382,4 @@ def test_what_is_on_its_way_keeps_its_room_when_its_job_goes() -> None:
     assert [write.task for write in placed(decisions)] == [TASK]
     waiting = decisions.waiting[other.prefix]
     assert waiting is not None
-    assert "a task of unknown size is being stopped there" in waiting.reason
+    assert "it is stopping a task of unknown size" in waiting.reason

@@ -79,7 +79,9 @@ def test_constraints_are_looked_at_once_and_told() -> None:
     left, kept = eligible(wanted, rooms)
     assert ([each.agent for each in kept], left.constraints) == (["b"], ())
     why = explain("web", 1, need(constraints=["zone = c"]), rooms)
-    assert why.reason == "no agent fits; nearest: a: zone is a; it must be c"
+    assert why.reason == (
+        "no agent fits; nearest: a: zone is a; it must be c; of 2 agents: 2 do not match zone = c"
+    )
     assert [refusal.agent for refusal in why.refusals] == ["a", "b"]
 
 

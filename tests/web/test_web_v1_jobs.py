@@ -205,6 +205,7 @@ def test_a_job_is_shown_with_its_versions_counts_and_tasks() -> None:
         "reason": "no agent has room",
         "agents": 1,
         "refusals": [{"agent": "n1", "reason": "short 128 MB"}],
+        "groups": [],
     }
     assert job["counts"] == {
         "wanted": 3,

@@ -230,6 +230,8 @@ def test_an_agent_is_shown_with_its_link() -> None:
         "declared_lost": False,
         "braked_until": None,
         "why": "its tasks wait for it, until it is back or has been away for longer than is tolerated",
+        "sources": ["memory"],
+        "version": 1,
         "leaving": False,
         "resources": None,
         "tasks": 0,
