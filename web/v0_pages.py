@@ -52,8 +52,7 @@ class V0Pages:
                     member = _member(job.hash, config.canonical())
                     self._jobs[prefix] = (job.hash, len(job.members), member)
             ordered = sorted(self._jobs.values(), key=lambda each: each[0].encode())
-            members = [member for _, _, member in ordered]
-            self._registry = Page(b"{" + b",".join(members) + b"}\n", V0_TYPE)
+            self._registry = Page(_object([member for _, _, member in ordered]), V0_TYPE)
         return self._registry
 
     def proxy(self) -> Page:
@@ -67,7 +66,7 @@ class V0Pages:
             by_endpoint = {host.endpoint: host for _, host in sorted(self._hosts.items(), reverse=True)}
             hosts = [by_endpoint[endpoint] for endpoint in sorted(by_endpoint, key=str.encode)]
             self._proxy = Page(
-                b"{" + b",".join([host.member for host in hosts]) + b"}\n",
+                _object([host.member for host in hosts]),
                 V0_TYPE,
                 digest(b"".join([host.digest for host in hosts])),
             )
@@ -92,6 +91,15 @@ class V0Pages:
         self._touched |= touched.hosts
         if touched.jobs and "desired" in touched.topics:
             self._registry = None
+
+
+def _object(members: list[bytes]) -> bytes:
+    """An object of these members and a newline; the braces go along, since each `+` would copy megabytes."""
+    if not members:
+        return b"{}\n"
+    members[0] = b"{" + members[0]
+    members[-1] += b"}\n"
+    return b",".join(members)
 
 
 def _member(name: str, value: bytes) -> bytes:
