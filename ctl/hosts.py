@@ -11,7 +11,7 @@ from ctl.errors import INTERRUPTED, NotInTimeError, UserMistakeError
 from ctl.options import DURATION, if_match, if_version_option, output_option, wait_options
 from ctl.session import Session
 from ctl.shapes import Agent, Agents, Changed
-from ctl.text import counted
+from ctl.text import clean, counted
 from scheduling.durations import Duration
 
 _LOOK_SECONDS = 1.0
@@ -124,7 +124,7 @@ def agent_uncordon(session: Session, name: str, if_version: int | None) -> None:
 
 def _wait_until_empty(session: Session, name: str, timeout: Duration) -> None:
     deadline = time.monotonic() + timeout.seconds
-    shown: int | None = None
+    shown: tuple[int, dict[str, str]] | None = None
     try:
         while True:
             seen = _agent(session, name)
@@ -133,12 +133,16 @@ def _wait_until_empty(session: Session, name: str, timeout: Duration) -> None:
                 if not session.as_json:
                     session.line(f"{name} is empty")
                 return
-            if left != shown:
+            why = seen.drain.why if seen.drain is not None else {}
+            if (left, why) != shown:
                 session.err.write_line(f"{counted(left, 'task')} left on {name}")
-                shown = left
+                for line in _staying(why):
+                    session.err.write_line(f"  {clean(line)}")
+                shown = (left, why)
             if time.monotonic() >= deadline:
                 raise NotInTimeError(
                     f"not so after {timeout}: {counted(left, 'task')} left on {name}",
+                    *_staying(why),
                     f"`harpoonctl ps` shows them; the drain goes on, `agent undrain {name}` ends it",
                 )
             time.sleep(_LOOK_SECONDS)
@@ -147,6 +151,11 @@ def _wait_until_empty(session: Session, name: str, timeout: Duration) -> None:
             f"no longer waiting; the drain goes on, and `harpoonctl agent undrain {name}` ends it"
         )
         raise SystemExit(INTERRUPTED) from None
+
+
+def _staying(why: dict[str, str]) -> list[str]:
+    """Why tasks do not move now, a line each."""
+    return [f"{task} stays: {reason}" for task, reason in why.items()]
 
 
 def _agent(session: Session, name: str) -> Agent:

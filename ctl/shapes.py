@@ -132,9 +132,11 @@ class HostResources(msgspec.Struct, frozen=True):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """An agent is being emptied: how many tasks are left."""
+    """An agent is being emptied: how many tasks are left, how many of them stay for now, and why by task."""
 
     left: int = 0
+    staying: int = 0
+    why: dict[str, str] = {}
 
 
 class Agent(msgspec.Struct, frozen=True):

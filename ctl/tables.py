@@ -222,6 +222,9 @@ def agent_note(agent: Agent) -> str:
         )
         if so
     ]
+    if agent.drain is not None and agent.drain.why:
+        task, why = next(iter(agent.drain.why.items()))
+        notes.append(f"{agent.drain.staying} stay ({task}: {why})")
     if agent.foreign:
         notes.append(f"{agent.foreign} not ours")
     if agent.error and agent.link != "connected":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from config.bounds import MOST_REFUSALS_SHOWN
 from scheduling.actual import Actual
 from scheduling.desired import Agent, Copy, Desired, Job, Placement
 from scheduling.failures import ended_for_good
@@ -17,6 +18,7 @@ from scheduling.placement import explain, fits
 from scheduling.room import Room, need_of_job
 from scheduling.standing import Health, standing
 from scheduling.update import Update
+from scheduling.waiting import Staying
 
 
 class _Budget(msgspec.Struct):
@@ -69,6 +71,14 @@ class Moving:
             self.staying.setdefault(agent.name, {})[placement.task] = why
             return copies
         return tuple(Copy(copy.agent, "stop") for copy in copies)
+
+    def told(self) -> dict[str, Staying]:
+        """By drained agent, why its tasks stay, for people: the first by name."""
+        return {
+            name: Staying(agent=name, tasks=len(why), why=dict(sorted(why.items())[:MOST_REFUSALS_SHOWN]))
+            for name, why in sorted(self.staying.items())
+            if self._desired.agents[name].drain is not None
+        }
 
     def _stays(self, job: Job, index: int, target: str | None) -> str:
         """Why this task of a version can't move now; if it can, its place and its stop are taken.

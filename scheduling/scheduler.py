@@ -36,18 +36,22 @@ from scheduling.registry import WritePlacement
 from scheduling.replica import Key
 from scheduling.room import Room, need_of_job
 from scheduling.rooms import Rooms
-from scheduling.waiting import Waiting
+from scheduling.waiting import Staying, Waiting
 
 LOST_AFTER_SECONDS = 60.0
 Write = WritePlacement | WritePlaces | MarkLost | EndRelease | EndRebalance | StepMigration
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
-    """What one round decided: writes for the registry, and why which tasks wait (None: no longer)."""
+    """What one round decided: writes for the registry, and why which tasks wait (None: no longer).
+
+    `staying`: by agent that is drained, which of its tasks do not move and why, where that has changed.
+    """
 
     writes: tuple[Write, ...]
     waiting: dict[str, Waiting | None]
     brake: Brake | None = None
+    staying: dict[str, Staying | None] = {}
 
 
 class Scheduler:
@@ -73,6 +77,8 @@ class Scheduler:
         self._failures = Failures()
         self._migrator = Migrator()
         self._moving: Moving | None = None
+        self._staying: dict[str, Staying] = {}
+        self._woken = False
         self._looked_at = 0.0
         # The versions with scale `all`, and whether other agents may fit them by now.
         self._everywhere = {prefix for prefix, job in self.desired.jobs.items() if job.config.everywhere}
@@ -122,6 +128,7 @@ class Scheduler:
 
     def wake(self, now: float) -> None:
         """Touch what is due by time alone: pauses that have ended, agents away for too long or back."""
+        self._woken = True
         self._dirty.update(self._failures.due(self._looked_at, now))
         self._looked_at = now
         if self.desired.under_way is not None:
@@ -164,7 +171,18 @@ class Scheduler:
         writes += self._lost.lost(self.desired, self.actual, now)
         writes += ended_release(self.desired, self.actual)
         writes += ended_rebalance(self.desired, now)
-        return Decisions(writes=tuple(writes), waiting=changed, brake=brake)
+        return Decisions(writes=tuple(writes), waiting=changed, brake=brake, staying=self._changed_staying())
+
+    def _changed_staying(self) -> dict[str, Staying | None]:
+        """Why tasks of drained agents stay, where that has changed; told once all of them were looked at."""
+        if not self._woken:
+            return {}
+        self._woken = False
+        staying = self._moving.told() if self._moving is not None else {}
+        gone: dict[str, Staying | None] = dict.fromkeys(self._staying.keys() - staying.keys())
+        changed = {name: told for name, told in staying.items() if told != self._staying.get(name)}
+        self._staying = staying
+        return gone | changed
 
     def refused(self, writes: Iterable[Write]) -> None:
         """These writes lost against a change: forget that their rooms were taken, and look again."""

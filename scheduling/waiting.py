@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-WAITING = "waiting"
+WAITING, STAYING = "waiting", "staying"
 # Whether, and why, nobody is declared lost; beside the waiting jobs, since the scheduler says both.
 BRAKE_KEY = ("brake", "brake")
 
@@ -42,3 +42,11 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     refusals: tuple[Refusal, ...] = ()
     groups: tuple[Group, ...] = ()
     agents: int = 0
+
+
+class Staying(msgspec.Struct, frozen=True, kw_only=True):
+    """The tasks of a drained agent that do not move now: how many, and why, for the first of them by name."""
+
+    agent: str
+    tasks: int
+    why: dict[str, str]

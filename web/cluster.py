@@ -21,7 +21,7 @@ from scheduling.lost import Brake, is_connected
 from scheduling.registry import Mutation
 from scheduling.replica import Changes
 from scheduling.roster import ActorStatus
-from scheduling.waiting import BRAKE_KEY, Waiting
+from scheduling.waiting import BRAKE_KEY, STAYING, Staying, Waiting
 from web import limits
 from web.touched import TasksOf, Touched, touched_by
 
@@ -71,6 +71,7 @@ class ClusterState:
         self.desired = Desired()
         self.actual = Actual()
         self.waiting: dict[str, Waiting] = {}
+        self.staying: dict[str, Staying] = {}
         self.roster: dict[str, ActorStatus] = {}
         self.brake: Brake | None = None
         self.stamps: dict[Topic, Stamp] = {
@@ -182,6 +183,9 @@ class ClusterState:
         for key, value in changes.items():
             if key == BRAKE_KEY:
                 touched.agents |= self._apply_brake(value)
+            elif key[0] == STAYING:
+                touched.agents.add(key[1])
+                _set(self.staying, key[1], value)
             elif topic == "waiting":
                 job = self.desired.jobs.get(key[1])
                 if job is not None:

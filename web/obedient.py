@@ -27,7 +27,7 @@ from scheduling.placement import ALGORITHMS
 from scheduling.registry import AgentSpec
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler
-from scheduling.waiting import WAITING
+from scheduling.waiting import STAYING, WAITING
 from web.cluster import Topic
 from web.memory import InMemoryCluster
 
@@ -61,6 +61,8 @@ class ObedientCluster(InMemoryCluster):
         decisions = self._rule.decide(now)
         if decisions.waiting:
             self._publish("waiting", {(WAITING, prefix): why for prefix, why in decisions.waiting.items()})
+        if decisions.staying:
+            self._publish("waiting", {(STAYING, agent): why for agent, why in decisions.staying.items()})
         self._rule.refused([write for write in decisions.writes if not self.judge(write).accepted])
         self._obey()
         return bool(decisions.writes)

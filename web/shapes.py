@@ -179,11 +179,16 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DrainView(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent is being emptied, since then and by then at the latest; `left` tasks are still there."""
+    """An agent is being emptied, since then and by then at the latest; `left` tasks are still there.
+
+    `staying` of them do not move now; `why`, by task, for the first of them.
+    """
 
     since: float
     deadline_at: float | None
     left: int
+    staying: int = 0
+    why: dict[str, str] = {}
 
 
 class SignalReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -238,6 +238,7 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
     rows = state.desired.by_agent.get(name, set())
     reported = state.actual.containers.get(name, {})
     connected = is_connected(state.actual, name)
+    staying = state.staying.get(name)
     held = agent is not None and not connected and agent.lost_since is None and not agent.declared_lost
     return AgentView(
         name=name,
@@ -249,7 +250,11 @@ def agent_view(state: ClusterState, name: str) -> AgentView | None:
         labels=agent.labels if agent else {},
         drained=agent.drained if agent else False,
         drain=DrainView(
-            since=agent.drain.since, deadline_at=agent.drain.deadline_at, left=_left(state, name, rows)
+            since=agent.drain.since,
+            deadline_at=agent.drain.deadline_at,
+            left=_left(state, name, rows),
+            staying=staying.tasks if staying else 0,
+            why=staying.why if staying else {},
         )
         if agent and agent.drain
         else None,

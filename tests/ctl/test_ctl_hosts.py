@@ -96,3 +96,12 @@ def test_the_version_that_was_seen_is_asked_for(
     assert scheduler.run("agent", *words).returncode == 0
     asked = scheduler.asked(method, path)
     assert [request.headers.get("if-match") for request in asked] == ['"7"', None]
+
+
+def test_what_stays_on_a_drained_agent_is_said_with_its_reason(scheduler: FakeScheduler) -> None:
+    drain = {"since": 1.0, "deadline_at": None, "left": 1, "staying": 1, "why": {"web-0": "no agent fits"}}
+    scheduler.on("GET", "/api/v1/agents", ok({"agents": [agent("n1", drained=True, drain=drain)]}))
+    done = scheduler.run("agent", "drain", "n1", "--wait", "--timeout", "0s")
+    assert done.returncode == 2
+    assert "harpoonctl: web-0 stays: no agent fits" in done.stderr
+    assert "1 stay (web-0: no agent" in " ".join(scheduler.run("agents").stdout.split())

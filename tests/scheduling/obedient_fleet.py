@@ -19,6 +19,7 @@ from scheduling.placement import least_used
 from scheduling.registry import Mutation, judge
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler
+from scheduling.waiting import Staying
 
 MOST_ROUNDS = 200
 
@@ -77,20 +78,22 @@ class Fleet:
         self.scheduler = Scheduler(least_used, Random(8), desired=desired, actual=actual)
         self.desired, self.actual = desired, actual
 
-    def settle(self, rounds: int = MOST_ROUNDS) -> None:
-        """Round after round until three of them write nothing."""
-        calm = 0
+    def settle(self, rounds: int = MOST_ROUNDS) -> dict[str, Staying | None]:
+        """Round after round until three of them write nothing; what was said of drains meanwhile, at last."""
+        calm, told = 0, {}
         for _ in range(rounds):
             self.now += self.seconds
             self.scheduler.wake(self.now)
             decisions = self.scheduler.decide(self.now)
+            told.update(decisions.staying)
             for write in decisions.writes:
                 self.ask(write)
             self.seen.append(self.runs())
             calm = 0 if decisions.writes else calm + 1
             if calm == 3:
-                return
+                return told
         assert rounds < MOST_ROUNDS, "it comes to no end"
+        return told
 
     def runs(self, prefix: str = "") -> dict[str, str]:
         """Which tasks run, and where."""

@@ -312,3 +312,25 @@ def test_the_limits_follow_the_number_of_agents() -> None:
     assert (fewer.floor, fewer.ceiling) == (1, 10)
     more = limits_for(ten, (10, 10), (12, 12))
     assert (more.floor, more.ceiling) == (7, 12)
+
+
+def test_a_drain_that_can_not_go_on_says_why() -> None:
+    fleet = Fleet("a", "b")
+    whole = job_config("whole", mem=100, constraints=["name = a"], update=Update(floor=1))
+    bound = job_config("bound", mem=100, constraints=["name = a"])
+    for config in (whole, bound, proxy()):
+        put(fleet, config)
+    fleet.ask(DrainAgent(agent="a"))
+    told = fleet.settle()
+    assert told["a"] is not None
+    assert (told["a"].tasks, told["a"].why) == (
+        3,
+        {
+            f"{bound.hash()}-0": "no agent fits; nearest: b: name is b; it must be a; "
+            "of 2 agents: 1 does not match name = a, 1 is drained",
+            f"{proxy().hash()}-0": "its job has a task on each agent; it goes last",
+            f"{whole.hash()}-0": f"{whole.key} runs 1 tasks, and 1 is the least (floor)",
+        },
+    )
+    fleet.ask(UndrainAgent(agent="a"))
+    assert fleet.settle()["a"] is None, "and no longer when it is over"

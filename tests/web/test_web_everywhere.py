@@ -87,3 +87,16 @@ def test_a_snapshot_has_the_places() -> None:
 def test_it_is_described() -> None:
     schemas = town().client.simulate_get("/openapi.json").json["components"]["schemas"]
     assert schemas["JobConfig"]["properties"]["scale"] == {"anyOf": [{"type": "integer"}, {"enum": ["all"]}]}
+
+
+def test_a_drain_shows_why_it_can_not_go_on() -> None:
+    cluster = town(constraints=["name = n1"])
+    cluster.client.simulate_post("/api/v1/agents/n1/drain")
+    cluster.settle()
+    drain = cluster.client.simulate_get("/api/v1/agents/n1").json["drain"]
+    assert (drain["left"], drain["staying"], len(drain["why"])) == (3, 3, 3)
+    assert all("does not match name = n1" in why for why in drain["why"].values())
+    cluster.client.simulate_delete("/api/v1/agents/n1/drain")
+    cluster.settle()
+    assert cluster.client.simulate_get("/api/v1/agents/n1").json["drain"] is None
+    assert cluster.state.staying == {}
