@@ -57,5 +57,8 @@ def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path)
         assert fewest >= SCALE - 1
         assert time.monotonic() - begun < DEADLINE_SECONDS
         assert tasks_of(first) == stays, "its floor is its scale: it can't move by itself"
+        drain = scheduler.get("/api/v1/agents/agent-0").json()["drain"]
+        assert drain["why"].keys() == stays
+        assert all("floor" in why for why in drain["why"].values()), "and it is told"
         wait_started(agents, SCALE + 3 + len(goes))
         assert all_starts(agents).total() == SCALE + 3 + len(goes), "nothing else has moved"
