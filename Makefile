@@ -32,11 +32,12 @@ bench: install
 	$(BIN)/python -m bench
 
 # What is too long for every day: thousands of simulated runs, and of kills in mid-write, and an agent killed
-# among 500 tasks. It fails, too, when it has checked too little.
+# among 500 tasks, networks that are broken for a minute. It fails, too, when it has checked too little.
 soak: install
 	$(BIN)/python -m simulation --soak 10000
 	HARPOON_KILLS=5000 $(BIN)/python -m pytest tests/actors/test_store_killed.py
 	HARPOON_AGENT_TASKS=500 HARPOON_AGENT_KILLS=20 $(BIN)/python -m pytest tests/agent/test_agent_killed_at_random.py
+	NETWORK_CUT_SECONDS=60 $(BIN)/python -m pytest --timeout=300 tests/system/test_system_hosts_convention.py
 
 # The parts of docs/ that are made from the code.
 docs: install

@@ -22,10 +22,14 @@ _READY_AT_ONCE = 64
 
 
 class Saw(msgspec.Struct, frozen=True):
-    """An event of the stream; `first`: it is the whole state of the agent."""
+    """An event of the stream; `first`: it is the whole state of the agent.
+
+    `batch_items`: so many containers the agent takes in one request; 0: only one at a time, as v0 does.
+    """
 
     event: StateEvent
     first: bool
+    batch_items: int = 0
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -109,16 +113,20 @@ class Mailbox:
 
         Of each connection one piece is read, so an agent can't tell more than is taken in.
         """
-        for descriptor, mask in self._epoll.poll(0.0 if self._happenings else wait_seconds, _READY_AT_ONCE):
-            owner = self._owners.get(descriptor)
-            if owner is not None:
-                owner.ready(mask)
-        now = time.monotonic()
-        for timed in self._timed:
-            if timed.due_at <= now:
-                timed.due()
-        happenings, self._happenings = self._happenings, []
-        return happenings
+        give_up_at = time.monotonic() + wait_seconds
+        while True:
+            left_seconds = 0.0 if self._happenings else max(give_up_at - time.monotonic(), 0.0)
+            for descriptor, mask in self._epoll.poll(left_seconds, _READY_AT_ONCE):
+                owner = self._owners.get(descriptor)
+                if owner is not None:
+                    owner.ready(mask)
+            now = time.monotonic()
+            for timed in self._timed:
+                if timed.due_at <= now:
+                    timed.due()
+            if self._happenings or now >= give_up_at:
+                happenings, self._happenings = self._happenings, []
+                return happenings
 
     def due_within(self) -> float | None:
         """In how many seconds `drain` is to be called though the descriptor is not readable; None: never."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 
 from config.bounds import LARGEST_REPLY_HEAD_BYTES
+from scheduling import batch_wire
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |\r\n|$)")
-_HEADER = re.compile(rb"(?i)\r\n(content-length|connection|transfer-encoding):[ \t]*([^\r\n]*)")
+_HEADER = re.compile(rb"(?i)\r\n(content-length|connection|transfer-encoding|harpoon-batch):[ \t]*([^\r\n]*)")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LENGTH = re.compile(rb"\d{1,15}")
+_TAKES = batch_wire.HEADER.lower().encode()
 _WITHOUT_BODY = (204, 304)
 # Where in a chunked body we are.
 _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)
@@ -26,13 +28,25 @@ class BadReplyError(Exception):
 class ReplyParser:
     """One reply. `status` is 0 until its head is there, `began` says whether anything is."""
 
-    __slots__ = ("_at", "_buffer", "_chunked", "_left", "began", "done", "keep_alive", "status")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_chunked",
+        "_left",
+        "batch_items",
+        "began",
+        "done",
+        "keep_alive",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.status = 0
         self.began = False
         self.done = False
         self.keep_alive = True
+        # What the agent says of the batch extension (`scheduling.batch_wire`); 0: nothing.
+        self.batch_items = 0
         self._buffer = b""
         self._chunked = False
         self._at = _SIZE_LINE
@@ -93,6 +107,8 @@ class ReplyParser:
             self._left = int(length)
         else:
             raise BadReplyError(f"the content length {length[:60]!r}")
+        batch_items = headers.get(_TAKES, b"")
+        self.batch_items = int(batch_items) if _LENGTH.fullmatch(batch_items) else 0
         self.status = status
         self.done = self._left == 0 and not self._chunked
 

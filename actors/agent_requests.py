@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 
 from actors.agent_link import NEVER, Mailbox, Probed, Replied
+from actors.agent_questions import Question, Verdict
 from actors.agent_replies import BadReplyError, ReplyParser
 from actors.agent_wire import Address, Wire, said
 from actors.hosts import boot_seconds
 from config.bounds import LARGEST_REPLY_BYTES
-from scheduling.executor import Outcome, Request
-from scheduling.lifecycle import Input
+from scheduling.executor import Request
 
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 5.0
-_VERBS = {
-    Input.PUT: ("PUT", "", 201),
-    Input.START: ("POST", "/start", 202),
-    Input.STOP: ("POST", "/stop", 202),
-    Input.DELETE: ("DELETE", "", 200),
-}
-_NAME = re.compile(r"[!-~]+")
 # A kept-alive connection that the agent has closed meanwhile: that says nothing about the request.
 _GONE = (ConnectionResetError, BrokenPipeError, type(None))
 
@@ -35,7 +27,9 @@ class RequestSenders:
         self.mailbox = mailbox
         self._left = most_connections
         self._idle: list[_Connection] = []
-        self._waiting: deque[tuple[Request, float]] = deque()
+        self._waiting: deque[tuple[Question, float]] = deque()
+        # So many the agent takes in one request; 0: only one at a time, as v0 does.
+        self.batch_items = 0
         self._probe: _Probe | None = None
 
     def probe(self) -> None:
@@ -44,18 +38,21 @@ class RequestSenders:
             self._probe = _Probe(self.address, self.mailbox)
         self._probe.ask()
 
-    def send(self, request: Request, lease_until: float) -> None:
-        """Send it; the reply comes to the mailbox.
+    def send(self, requests: list[Request], lease_until: float) -> None:
+        """Send them; the replies come to the mailbox.
 
-        It is not sent from `lease_until` (boot seconds) on: the process may be stopped in between.
+        Nothing is sent from `lease_until` (boot seconds) on: the process may be stopped in between.
         """
-        if self._idle:
-            self._idle.pop().exchange(request, lease_until)
-        elif self._left:
-            self._left -= 1
-            _Connection(self).exchange(request, lease_until)
-        else:
-            self._waiting.append((request, lease_until))
+        size = max(self.batch_items, 1)
+        for start in range(0, len(requests), size):
+            question = Question(tuple(requests[start : start + size]), self.address.header)
+            if self._idle:
+                self._idle.pop().exchange(question, lease_until)
+            elif self._left:
+                self._left -= 1
+                _Connection(self).exchange(question, lease_until)
+            else:
+                self._waiting.append((question, lease_until))
 
     def free(self, connection: _Connection) -> None:
         """This connection has done its request."""
@@ -72,28 +69,20 @@ class _Connection:
         self._senders = senders
         self._mailbox = senders.mailbox
         self._wire = Wire(senders.address, senders.mailbox, self)
-        self._request: Request | None = None
+        self._question: Question | None = None
         self._lease_until = 0.0
-        self._what = ""
-        self._right = 0
-        self._bytes = b""
         self._kept_alive = False
         self._reply = ReplyParser()
         self._body = b""
         self.due_at = NEVER
         self._mailbox.time(self)
 
-    def exchange(self, request: Request, lease_until: float) -> None:
-        """Send this request, over a new connection if need be."""
-        verb, suffix, self._right = _VERBS[request.step]
-        path = f"/api/v0/containers/{request.task}{suffix}"
-        self._request, self._lease_until, self._what = request, lease_until, f"{verb} {path}"
-        if not _NAME.fullmatch(request.task):
-            self._ends("unanswered", "the task's name can't be part of a request")
+    def exchange(self, question: Question, lease_until: float) -> None:
+        """Ask this, over a new connection if need be."""
+        self._question, self._lease_until = question, lease_until
+        if question.problem:
+            self._fails(question.problem)
             return
-        length = f"Content-Length: {len(request.body)}\r\n" if request.body or verb != "DELETE" else ""
-        head = f"{verb} {path} HTTP/1.1\r\nHost: {self._senders.address.header}\r\n{length}\r\n"
-        self._bytes = head.encode() + request.body
         self._kept_alive = self._wire.is_open
         self._begin()
 
@@ -103,21 +92,21 @@ class _Connection:
 
     def received(self, data: bytes) -> None:
         """A piece of the reply."""
-        if self._request is None:
+        if self._question is None:
             self._wire.close()  # nobody has asked
             return
         try:
             self._body += self._reply.feed(data)
         except BadReplyError as problem:
             self._wire.close()
-            self._ends("unanswered", str(problem))
+            self._fails(str(problem))
             return
         if self._reply.done or len(self._body) > LARGEST_REPLY_BYTES:
             self._replied()
 
     def lost(self, error: OSError | None) -> None:
         """The connection has broken, or could not be made."""
-        if self._request is None:
+        if self._question is None:
             return
         if self._reply.ended():
             self._replied()
@@ -125,12 +114,12 @@ class _Connection:
             self._kept_alive = False
             self._begin()
         else:
-            self._ends("unanswered", "the agent has closed the connection" if error is None else said(error))
+            self._fails("the agent has closed the connection" if error is None else said(error))
 
     def due(self) -> None:
         """The reply has not come in time."""
         self._wire.close()
-        self._ends("unanswered", "timed out")
+        self._fails("timed out")
 
     def _begin(self) -> None:
         self._reply, self._body = ReplyParser(), b""
@@ -141,31 +130,31 @@ class _Connection:
             self._wire.open()
 
     def _send(self) -> None:
-        if self._may_send():
-            self._wire.send(self._bytes)
+        if self._question is not None and self._may_send():
+            self._wire.send(self._question.data)
 
     def _may_send(self) -> bool:
         if boot_seconds() < self._lease_until:
             return True
         # Rare, and a first try may have arrived: taken for one of which nothing is known.
-        self._ends("unanswered", "the lease ran out before it was sent")
+        self._fails("the lease ran out before it was sent")
         return False
 
     def _replied(self) -> None:
         if not self._reply.done or not self._reply.keep_alive:
             self._wire.close()
-        status = self._reply.status
-        if status == self._right:
-            self._ends("accepted", "")
-            return
-        text = self._body[:LARGEST_REPLY_BYTES].decode("utf-8", "replace").strip()
-        self._ends(*judge(status, self._right, f"the agent answered {status} {text}"))
+        if self._question is not None:
+            self._ends(self._question.answered(self._reply.status, self._body))
 
-    def _ends(self, outcome: Outcome, error: str) -> None:
-        request, self._request, self.due_at = self._request, None, NEVER
-        if request is not None:
-            words = f"{self._what}: {error}" if error else ""
-            self._mailbox.put(Replied(request.task, request.step, outcome, words))
+    def _fails(self, error: str) -> None:
+        if self._question is not None:
+            self._ends(self._question.failed("unanswered", error))
+
+    def _ends(self, verdicts: list[Verdict]) -> None:
+        question, self._question, self.due_at = self._question, None, NEVER
+        if question is not None:
+            for request, (outcome, error) in zip(question.requests, verdicts, strict=True):
+                self._mailbox.put(Replied(request.task, request.step, outcome, error))
             self._senders.free(self)
 
 
@@ -206,10 +195,3 @@ class _Probe:
         self.due_at = NEVER
         self._wire.close()
         self._mailbox.put(Probed(error))
-
-
-def judge(status: int, right: int, words: str) -> tuple[Outcome, str]:
-    """A 409 or 404 means that the agent's containers are not what its stream made us believe."""
-    if status == right:
-        return "accepted", ""
-    return ("contradicted" if status in (404, 409) else "refused"), words

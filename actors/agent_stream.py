@@ -10,8 +10,9 @@ import msgspec
 from actors.agent_link import NEVER, Broken, Mailbox, Saw
 from actors.agent_replies import BadReplyError, ReplyParser
 from actors.agent_wire import Address, Wire, said
+from config.bounds import AGENT_BATCH_ITEMS
 from config.bounds import LONGEST_RECONNECT_SECONDS as LONGEST_PAUSE_SECONDS
-from scheduling.container import STATE_EVENT_DECODER
+from scheduling.container import read_event
 from scheduling.sse import EventParser, EventTooLargeError
 
 CONNECT_SECONDS = 5.0
@@ -88,7 +89,8 @@ class EventStream:
             self._breaks(f"the agent answered {self._reply.status} to the event stream")
             return
         for event in self._parser.feed(body):
-            self._mailbox.put(Saw(STATE_EVENT_DECODER.decode(event.data), not self._got_state))
+            seen = read_event(event.data)
+            self._mailbox.put(Saw(seen, not self._got_state, min(self._reply.batch_items, AGENT_BATCH_ITEMS)))
             self._got_state, self._failures = True, 0
         # Once its state is there silence is legitimate: an idle agent has nothing to say.
         self.due_at = NEVER if self._got_state else self.heard_at + FIRST_EVENT_SECONDS

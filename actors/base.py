@@ -145,6 +145,10 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
             early, self._early = self._early, []
         return [(message, sender), *early]
 
+    def receiveMsg_ActorExitRequest(self, _message: ActorExitRequest, _sender: Any) -> None:
+        """What comes after this is no matter any more, the deaths of our children above all."""
+        self.failed = True
+
     def receiveMsg_Wire(self, message: Wire, sender: Any) -> None:
         """Learn the settings and the peers; follow those that are new."""
         first = self.settings is None
@@ -215,16 +219,15 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
 
     def take_from_child(
         self, message: Broadcast, sender: Any, replica: Replica, lease_until: float = 0.0
-    ) -> None:
-        """Take in what a child broadcasts, and pass it on as one's own."""
+    ) -> Changes:
+        """Take in what a child broadcasts; returns what changed, to pass on as one's own."""
         update = message.update
         changes = replica.receive(update)
         stamp = Acknowledge(
             topic=message.topic, epoch=update.epoch, version=update.version, lease_until=lease_until
         )
         self.send(sender, stamp)
-        if changes:
-            self.publisher.publish(changes)
+        return changes or {}
 
     # --- broadcasting ---
 

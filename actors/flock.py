@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, ClassVar
 
@@ -9,18 +10,19 @@ import msgspec
 from thespian.actors import ActorExitRequest, ChildActorExited
 
 from actors.base import HarpoonActor
-from actors.hosts import boot_seconds
+from actors.hosts import boot_seconds, is_remote, meets
 from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
+from scheduling.busy import BUSY_SECONDS, BusyMachines
 from scheduling.commands import Batch
-from scheduling.lease import ASK_AGAIN_SECONDS, Lease, Succession
+from scheduling.lease import ASK_AGAIN_SECONDS, LEASE_SECONDS, SUCCESSION_SECONDS, Lease, Succession
 from scheduling.replica import Changes
 
-# How long further commands for a state machine are kept back until it has said what became of the last ones:
-# it takes what comes meanwhile in one message.
-BUSY_SECONDS = 0.25
+# A flock on another host than its shepherd ends when it has been granted nothing for so long: it is cut off,
+# or its shepherd is dead. Longer than a successor has to wait for its first lease.
+ALONE_SECONDS = SUCCESSION_SECONDS + LEASE_SECONDS
 # Held for a state machine that has asked for a lease and nothing else.
 NO_COMMANDS = Batch(commands={}, configs={})
 
@@ -30,6 +32,7 @@ class Flock(HarpoonActor):
 
     Its lease to command comes from the shepherd, and is handed on with commands and acknowledgements. It is
     asked for when there is something to command, and renewed while containers change: idle, it costs nothing.
+    On another host than the shepherd's it is renewed all the time: so each knows that the other is there.
     """
 
     topic: ClassVar[Topic] = "actual"
@@ -46,14 +49,22 @@ class Flock(HarpoonActor):
         self.turns = Succession()
         # By agent: commands that wait for a lease, or for the state machine.
         self.held: dict[str, Batch] = {}
-        # By agent: until when its state machine is taken to be busy with commands.
-        self._busy_until: dict[str, float] = {}
+        self.busy = BusyMachines()
+        self._followed_at = 0.0
+
+    @staticmethod
+    def actorSystemCapabilityCheck(capabilities: dict[str, Any], requirements: dict[str, Any]) -> bool:
+        """Whether a flock may be made on a host: the one that the shepherd has chosen."""
+        return meets(capabilities, requirements)
 
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
         if self.settings is None:
             self.settings, self.shepherd = message.settings, sender
+            self.publisher.epoch = message.epoch
+            self._followed_at = boot_seconds()
             self.broadcast_to(sender)
+            self._keep_in_touch(self._followed_at)
         for agent in [name for name in self.endpoints if message.agents.get(name) != self.endpoints[name]]:
             self._release(agent)
         changes: Changes = {}
@@ -71,15 +82,17 @@ class Flock(HarpoonActor):
 
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
         """From a state machine: merge what changed, and pass it on."""
-        agent = self.machines.heard_from(sender)
+        agent = self.machines.heard_from(sender, message.update.epoch)
         if agent is None:
             return
         now = boot_seconds()
         if any(key[0] == CONTAINER for key in message.update.changes):
             self._renew(now)
-            self._busy_until.pop(agent, None)
-        self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
-        if agent in self.held:
+            self.busy.is_free(agent)
+        self.publisher.publish(
+            self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
+        )
+        if self.held:
             self._pass_on()
 
     def receiveMsg_Commands(self, message: Commands, sender: Any) -> None:
@@ -96,7 +109,7 @@ class Flock(HarpoonActor):
         agent = self.machines.name_of(sender)
         if agent is not None:
             self.held.setdefault(agent, NO_COMMANDS)
-            self._busy_until.pop(agent, None)
+            self.busy.is_free(agent)
             self._pass_on()
 
     def receiveMsg_LeaseGrant(self, message: LeaseGrant, sender: Any) -> None:
@@ -111,19 +124,28 @@ class Flock(HarpoonActor):
         if self.held:
             self._renew(now)
         for agent in list(self.held):
-            until = self._lease_for(agent, now) if now >= self._busy_until.get(agent, 0.0) else 0.0
+            until = self._lease_for(agent, now) if self.busy.may_command(agent, now) else 0.0
             if until:
                 batch, machine = self.held.pop(agent), self.machines.address_of(agent)
                 if machine is not None:
-                    self._busy_until[agent] = now + BUSY_SECONDS
+                    self.busy.commanded(agent, now)
                     self.send(machine, Commands(batch=batch, lease_until=until))
         if self.held:
-            without_lease = self.held.keys() - self._busy_until.keys()
-            self.wake_within(ASK_AGAIN_SECONDS if without_lease else BUSY_SECONDS)
+            self.wake_within(BUSY_SECONDS)
 
     def _renew(self, now: float) -> None:
         if self.lease.asks(now):
             self.send(self.shepherd, LeaseRequest(holder=self.publisher.epoch, asked_at=now))
+
+    def _keep_in_touch(self, now: float) -> None:
+        """On another host than the shepherd's: renew the lease, needed or not; alone for too long, end."""
+        if not is_remote(self.shepherd):
+            return
+        if now - max(self._followed_at, self.lease.granted_at) > ALONE_SECONDS:
+            self.log.warning("has heard nothing of its shepherd for %.0f s; ends", ALONE_SECONDS)
+            os._exit(0)
+        self._renew(now)
+        self.wake_within(ASK_AGAIN_SECONDS)
 
     def _lease_for(self, agent: str, now: float) -> float:
         """Until when this agent's state machine may command; 0 for not now."""
@@ -147,6 +169,8 @@ class Flock(HarpoonActor):
 
     def tick(self) -> None:
         """Make state machines anew whose pause is over, or that never came up."""
+        if self.shepherd is not None:
+            self._keep_in_touch(boot_seconds())
         for agent in self.machines.give_up_silent():
             self._ended(agent, proven=False)
             self.log.warning("the state machine of %s did not come up; making it anew", agent)
@@ -165,14 +189,15 @@ class Flock(HarpoonActor):
             raise AssertionError("a flock without settings")
         self.replicas.setdefault(agent, ActualReplica())
         machine = self.machines.make(agent)
-        self.send(machine, Follow(agents={agent: self.endpoints[agent]}, settings=self.settings))
+        agents, epoch = {agent: self.endpoints[agent]}, self.machines.epoch_of(agent)
+        self.send(machine, Follow(agents=agents, settings=self.settings, epoch=epoch))
 
     def _ended(self, agent: str, *, proven: bool) -> None:
         """Its state machine is given up. One that was reaped sends nothing any more; one that was only told
         to end may be stopped, or slow, and have a lease still."""
         self.turns.ended(agent, proven=proven)
         self.held.pop(agent, None)
-        self._busy_until.pop(agent, None)
+        self.busy.is_free(agent)
 
     def _publish_nursery(self) -> None:
         # By the epoch: a flock has no name of its own, and its successor begins anew.

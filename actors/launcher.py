@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -16,29 +15,23 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
 
 from actors import processes
+from actors.hosts import capabilities
+from actors.launching import LaunchError, Restarts, Signals, find_actor_port
 from actors.lifeline import become_launcher
 from actors.log import make_logger
 from actors.messages import Begin, Begun
 from actors.processes import Helper
-from actors.system import free_port, start_system
-from config.bounds import MOST_STARTS
+from actors.system import start_system
 from config.settings import Settings
 
 START_SECONDS = 30.0
 READY_SECONDS = 30.0
 END_SECONDS = 4.0
-CALM_SECONDS = 30.0
-
-
-class LaunchError(Exception):
-    """It can't be started; the text is one line for the user."""
 
 
 class Launcher:
@@ -58,28 +51,21 @@ class Launcher:
         self._agent_command = agent_command
         self._guest_command = guest_command
         self._log = make_logger("launcher", settings.log_level.upper())
-        self._admin_port = settings.actor_port
         self._listener: socket.socket | None = None
         self._helpers: dict[str, Helper] = {}
         self._supervisor_fd = -1
         self._admin_pid = 0
-        self._starts: dict[str, list[float]] = {}
-        self._ending = False
+        self._restarts = Restarts()
+        self._signals = Signals()
         self._guest: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Start, say so, watch, end; returns the exit code. Raises LaunchError when it can't be started."""
         become_launcher()
-        signals, self._signal_writer = socket.socketpair()
-        for end in (signals, self._signal_writer):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                signal.signal(number, self._told_to_end)
+        self._signals.catch()
         try:
             self._start_all()
-            self._watch(signals)
+            self._watch()
         finally:
             self._end_all()
         return 0
@@ -92,7 +78,7 @@ class Launcher:
             self._start_agent()
         self._start_actors()
         self._wait_ready()
-        if not self._ending:
+        if not self._signals.ending:
             self._log.info(
                 "data in %s, placement %s", self.settings.data_path.resolve(), self.settings.placement
             )
@@ -110,7 +96,7 @@ class Launcher:
 
     def bind(self) -> None:
         """Bind the HTTP socket, and find the actors' port. Raises LaunchError."""
-        self._find_actor_port()
+        self.settings = msgspec.structs.replace(self.settings, actor_port=find_actor_port(self.settings))
         self._bind_http()
 
     def _bind_http(self) -> None:
@@ -118,6 +104,11 @@ class Launcher:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these: a client whose host is gone is noticed within a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         try:
             listener.bind((host, port))
             listener.listen(2048)
@@ -131,16 +122,6 @@ class Launcher:
                 self.settings, listen=f"{host}:{listener.getsockname()[1]}"
             )
 
-    def _find_actor_port(self) -> None:
-        address, wanted = self.settings.actor_address, self.settings.actor_port
-        try:
-            self._admin_port = free_port(address, self._admin_port)
-        except OSError as error:
-            raise LaunchError(
-                f"the actors can't listen on {address}:{wanted}: {error.strerror or error}; "
-                "choose another --actor-port or actor_address"
-            ) from None
-
     def _start_web(self) -> None:
         if self._listener is None:
             self._bind_http()
@@ -148,15 +129,13 @@ class Launcher:
         if listener is None:
             raise AssertionError("bind() binds")
         command = [sys.executable, "-m", "web.server"]
-        command += ["--fd", str(listener.fileno()), "--admin-port", str(self._admin_port)]
-        command += [
-            "--data",
-            str(Path(self.settings.data).resolve()),
-            "--address",
-            self.settings.actor_address,
-        ]
-        command += ["--workers", str(self.settings.web_workers), "--parent", str(os.getpid())]
+        command += ["--fd", str(listener.fileno()), "--admin-port", str(self.settings.actor_port)]
+        command += ["--data", str(self.settings.data_path.resolve())]
+        command += ["--secret", str(self.settings.secret_path.resolve())]
+        command += ["--address", self.settings.actor_address]
+        command += ["--workers", str(self.settings.web_workers)]
         command += ["--placement", self.settings.placement]
+        command += ["--exec" if self.settings.exec else "--no-exec"]
         for name in (self.settings.listen_address[0], *self.settings.host_names):
             command += ["--name", name.lower()]
         os.set_inheritable(listener.fileno(), True)
@@ -174,12 +153,12 @@ class Launcher:
         from actors.supervisor import GLOBAL_NAME, Supervisor  # noqa: PLC0415 - Thespian, only after `secure`
 
         try:
-            system = start_system(self._admin_port)
+            system = start_system(self.settings.actor_port, capabilities(self.settings))
             supervisor = system.createActor(Supervisor, globalName=GLOBAL_NAME)
             begun = system.ask(supervisor, Begin(settings=self.settings), timedelta(seconds=START_SECONDS))
         except Exception as error:  # Thespian raises many kinds here
             raise LaunchError(
-                f"the actor system can't be started on port {self._admin_port}: {error}"
+                f"the actor system can't be started on port {self.settings.actor_port}: {error}"
             ) from error
         if not isinstance(begun, Begun):
             raise LaunchError(f"the actors did not start within {START_SECONDS:.0f} s")
@@ -191,7 +170,7 @@ class Launcher:
     def _wait_ready(self) -> None:
         host, port = self.settings.listen_address
         give_up_at = time.monotonic() + READY_SECONDS
-        while not self._ending:
+        while not self._signals.ending:
             if self._helpers["web"].ended() is not None:
                 raise LaunchError("the web process ended while starting; see above")
             if _is_ready("127.0.0.1" if host == "0.0.0.0" else host, port):  # noqa: S104 - compared, not bound
@@ -202,33 +181,26 @@ class Launcher:
 
     # --- watching ---
 
-    def _told_to_end(self, _number: int, _frame: Any) -> None:
-        self._ending = True
-
-    def _watch(self, signals: socket.socket) -> None:
+    def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(signals, selectors.EVENT_READ, "signal")
+            selector.register(self._signals, selectors.EVENT_READ, "signal")
             selector.register(self._supervisor_fd, selectors.EVENT_READ, "actors")
             for name, helper in self._helpers.items():
                 selector.register(helper.pidfd, selectors.EVENT_READ, name)
-            while not self._ending:
+            while not self._signals.ending:
                 for key, _ in selector.select(timeout=1.0):
                     if key.data == "signal":
-                        signals.recv(64)
-                    elif not self._ending:
+                        self._signals.drain()
+                    elif not self._signals.ending:
                         selector.unregister(key.fd)
                         self._revive(str(key.data), selector)
                 processes.reap_orphans(self._own_pids())
 
     def _revive(self, name: str, selector: selectors.BaseSelector) -> None:
         """Start anew what has died."""
-        now = time.monotonic()
-        recent = [at for at in self._starts.get(name, []) if now - at < CALM_SECONDS]
-        if len(recent) >= MOST_STARTS:
-            raise LaunchError(f"{name} ended {len(recent)} times within {CALM_SECONDS:.0f} s; see above")
-        self._starts[name] = [*recent, now]
+        pause_seconds = self._restarts.pause_before(name)
         self._log.warning("%s ended; starting it anew", name)
-        time.sleep(min(2.0, 0.1 * 2.0 ** len(recent)))
+        time.sleep(pause_seconds)
         if name == "actors":
             self._kill_actors()
             self._start_actors()

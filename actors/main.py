@@ -13,25 +13,39 @@ import click
 import msgspec
 
 from actors.importing import ImportFileError, import_jobs, read_old_registry
-from actors.launcher import Launcher, LaunchError
+from actors.launcher import Launcher
+from actors.launching import LaunchError
+from actors.member import MemberLauncher
+from actors.secret import REGISTER_TOKEN, load_secret, make_secret
 from actors.store import Store, StoreError
 from actors.system import free_port
-from actors.transport import REGISTER_TOKEN, load_secret, secure
+from actors.transport import secure
 from config.agents_file import OWN_AGENT, read_agents_file
 from config.settings import Settings, SettingsError, load_settings
 
 USER_ERROR = 1
+# What all hosts of a convention say of themselves.
+_HOST_OPTIONS = (
+    click.option("--data", metavar="DIR", help="Where the registry, our own secret and logs are kept."),
+    click.option(
+        "--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings."
+    ),
+    click.option(
+        "--secret-file", metavar="FILE", help="The secret that hosts share; with it others can join."
+    ),
+    click.option("--actor-address", metavar="ADDR", help="The address of this host that the actors bind to."),
+    click.option("--actor-port", type=int, metavar="N", help="The actor system's port; 0: any."),
+    click.option("--name", metavar="NAME", help="What this host is called; its host name without."),
+    click.option("--zone", metavar="ZONE", help="Agents with this label zone=… are followed from here."),
+    click.option("--flocks", type=int, metavar="N", help="How many flocks this host is for."),
+)
 _OPTIONS = (
     click.option("--listen", metavar="HOST:PORT", help="Where HTTP is served."),
-    click.option("--data", metavar="DIR", help="Where the registry and the secret are kept."),
+    *_HOST_OPTIONS,
     click.option(
         "--agent", "agents", multiple=True, metavar="[NAME=]HOST:PORT|URL", help="An agent; repeatable."
     ),
     click.option("--agents-file", metavar="FILE", help="A file of agents, one a line, watched for changes."),
-    click.option(
-        "--config", metavar="FILE.toml", type=click.Path(path_type=Path), help="A file of settings."
-    ),
-    click.option("--actor-port", type=int, metavar="N", help="The actor system's port; 0: any."),
     click.option(
         "--import",
         "import_file",
@@ -42,10 +56,13 @@ _OPTIONS = (
 )
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +72,7 @@ def main() -> None:
 
 
 @main.command()
-@_options
+@_options(*_OPTIONS)
 def serve(config: Path | None, import_file: Path | None, **flags: Any) -> None:
     """Run the scheduler for agents that run elsewhere."""
     settings = _settings(config, flags)
@@ -63,7 +80,7 @@ def serve(config: Path | None, import_file: Path | None, **flags: Any) -> None:
 
 
 @main.command()
-@_options
+@_options(*_OPTIONS)
 @click.option(
     "--schedule",
     "files",
@@ -109,8 +126,34 @@ def register_token(config: Path | None, data: str | None) -> None:
     click.echo(path)
 
 
+@main.command()
+@click.option("--leader", metavar="HOST:PORT", help="Where the leader's actors are.")
+@_options(*_HOST_OPTIONS)
+def join(config: Path | None, **flags: Any) -> None:
+    """Make this host a member of a leader, which has agents followed from here."""
+    settings = _settings(config, flags)
+    for name in ("leader", "secret_file"):
+        if not getattr(settings, name):
+            _fail(f"a member needs a {name}; give it with --{name.replace('_', '-')}")
+    sys.exit(_run(settings, lambda: _join(settings)))
+
+
+@main.command()
+@click.argument("file", metavar="[FILE]", type=click.Path(path_type=Path), default="harpoon-secret")
+def secret(file: Path) -> None:
+    """Make a secret for the hosts of a convention, in a new FILE that only its owner can read."""
+    try:
+        make_secret(file)
+    except FileExistsError:
+        _fail(f"{file} is there already, and is left alone; choose another name, or remove it first")
+    except OSError as error:
+        _fail(f"the secret {file} can't be written: {error.strerror}")
+    click.echo(f"{file} is a new secret; copy it to each host, and keep it from all others")
+
+
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    flags["agents"] = list(flags["agents"]) or None
+    if "agents" in flags:
+        flags["agents"] = list(flags["agents"]) or None
     try:
         return load_settings(flags, os.environ, config)
     except SettingsError as error:
@@ -123,21 +166,43 @@ def _launch(
     agent_command: Callable[[], list[str]] | None = None,
     guest_command: Callable[[str], list[str]] | None = None,
 ) -> int:
-    _raise_limits()
-    launcher = Launcher(settings, agent_command, guest_command)
-    try:
+    def run() -> int:
+        launcher = Launcher(settings, agent_command, guest_command)
         jobs = read_old_registry(import_file) if import_file is not None else []
         if settings.agents_file:
             read_agents_file(Path(settings.agents_file))
         launcher.bind()
         data = _prepare_data(settings.data_path)
-        secure(load_secret(data / "secret"), settings.actor_address, data / "thespian.log")
+        _secure(settings)
         _check_store(data, jobs)
         return launcher.run()
+
+    return _run(settings, run)
+
+
+def _join(settings: Settings) -> int:
+    launcher = MemberLauncher(settings)
+    launcher.bind()
+    _prepare_data(settings.data_path)
+    return launcher.run(_secure(launcher.settings))
+
+
+def _run(settings: Settings, run: Callable[[], int]) -> int:
+    """Run a launcher; what keeps it from starting is one line for the user."""
+    _raise_limits()
+    try:
+        return run()
     except (LaunchError, StoreError, ImportFileError, ValueError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"the data directory {error.filename or settings.data} can't be used: {error.strerror}")
+
+
+def _secure(settings: Settings) -> bytes:
+    """Close the transport to all who do not have the secret, which is returned."""
+    known = load_secret(settings.secret_path, make=not settings.secret_file)
+    secure(known, settings.actor_address, settings.data_path.resolve() / "thespian.log")
+    return known
 
 
 def _prepare_data(data: Path) -> Path:

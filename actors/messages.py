@@ -163,11 +163,13 @@ class Commands(Message, frozen=True, kw_only=True):
 class Follow(Message, frozen=True, kw_only=True):
     """These agents (name → endpoint), and no others, are yours to follow.
 
+    `epoch`: that of all you broadcast; another one is not yours, but of a dead actor whose port you have.
     `waits`: in how many seconds one of them may be commanded, where a predecessor may still command it.
     """
 
     agents: dict[str, str]
     settings: Settings
+    epoch: str
     waits: dict[str, float] = {}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from thespian.actors import ActorExitRequest
@@ -18,14 +20,21 @@ FIRST_PAUSE_SECONDS = 0.1
 # A child that dies before it is up does not always bring a ChildActorExited: one that has said nothing for
 # this long after it was made counts as dead.
 FIRST_WORD_SECONDS = 10.0
+# Longer than Thespian takes to notice that a member is gone, with which all that was there is given up.
+TALKER_SILENT_SECONDS = 10.0
 
 
 class Child(msgspec.Struct):
-    """One child: its address (None while it waits to be made), and how it has been doing."""
+    """One child: its address (None while it waits to be made), and how it has been doing.
+
+    `epoch`: its name in this life, for children that broadcast: they are told it, and give it back.
+    """
 
     address: Any
     made_at: float
+    epoch: str = ""
     heard: bool = False
+    heard_at: float = 0.0
     deaths: int = 0
     restarts: int = 0
     due_at: float = 0.0
@@ -39,31 +48,52 @@ class Nursery:
         self._kind = kind
         self.children: dict[str, Child] = {}
         self.restarts = 0
+        # By the text of an address, who was last found there.
         self._names: dict[str, str] = {}
 
-    def make(self, name: str, kind: Any = None) -> Any:
-        """Create the child of this name, for the first time or anew; returns its address."""
-        address = self._parent.createActor(kind or self._kind)
+    def make(self, name: str, kind: Any = None, required: Mapping[str, Any] | None = None) -> Any:
+        """Create the child of this name, for the first time or anew; returns its address.
+
+        `required`: what it needs of a host, where that is not the parent's.
+        """
+        address = self._parent.createActor(kind or self._kind, required)
         child = self.children.setdefault(name, Child(address, time.monotonic()))
         child.address, child.made_at, child.heard = address, time.monotonic(), False
+        child.epoch = uuid4().hex
+        self._names = {known: other for known, other in self._names.items() if other != name}
         self._parent.wake_within(FIRST_WORD_SECONDS + 1.0)
         return address
 
-    def heard_from(self, address: Any) -> str | None:
-        """A child has said something, so it is up. Returns its name, None for a stranger."""
+    def heard_from(self, address: Any, epoch: str | None = None) -> str | None:
+        """A child has said something, so it is up. Returns its name, None for a stranger.
+
+        With an `epoch`, one of another epoch is a stranger, too: a message that was long on its way, from a
+        dead actor whose port our child has now.
+        """
         name = self.name_of(address)
-        if name is not None:
-            self.children[name].heard = True
+        if name is None or (epoch is not None and epoch != self.children[name].epoch):
+            return None
+        child = self.children[name]
+        child.heard, child.heard_at = True, time.monotonic()
         return name
 
-    def give_up_silent(self) -> list[str]:
-        """Take those that never said a word for dead, and ask them to end in case they are not."""
+    def epoch_of(self, name: str) -> str:
+        """The epoch that a child is to broadcast under."""
+        return self.children[name].epoch
+
+    def give_up_silent(self, talkers: Collection[str] = ()) -> list[str]:
+        """Take those that never said a word for dead, and ask them to end in case they are not.
+
+        `talkers`: those who say something all the time, so that a long silence means the same.
+        """
         now = time.monotonic()
-        silent = [
-            child.address
-            for child in self.children.values()
-            if child.address is not None and not child.heard and now - child.made_at > FIRST_WORD_SECONDS
-        ]
+        silent = []
+        for each, child in self.children.items():
+            if child.address is None:
+                continue
+            mute = not child.heard and now - child.made_at > FIRST_WORD_SECONDS
+            if mute or (child.heard and each in talkers and now - child.heard_at > TALKER_SILENT_SECONDS):
+                silent.append(child.address)
         for address in silent:
             self._parent.send(address, ActorExitRequest())
         return [name for address in silent if (name := self.lost(address)) is not None]
@@ -75,9 +105,16 @@ class Nursery:
 
     def name_of(self, address: Any) -> str | None:
         """The name of the living child at this address."""
+        text = str(address)
+        known = self._names.get(text)
+        if known is not None and self.address_of(known) == address:
+            return known
         # Addresses of children compare equal only through the parent's address book, so they are looked
-        # through; the text form of a local address changes once the child is up.
-        return next((name for name, child in self.children.items() if child.address == address), None)
+        # through, once; the text form of a local address changes once the child is up.
+        name = next((name for name, child in self.children.items() if child.address == address), None)
+        if name is not None:
+            self._names[text] = name
+        return name
 
     def lost(self, address: Any) -> str | None:
         """A child has died: note when it may be made anew. Returns its name, None for a stranger."""
@@ -131,4 +168,5 @@ class Nursery:
     def release(self, name: str) -> Any:
         """Let go of a child; returns its address if it lives."""
         child = self.children.pop(name, None)
+        self._names = {known: other for known, other in self._names.items() if other != name}
         return child.address if child is not None else None

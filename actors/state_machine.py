@@ -15,20 +15,17 @@ from actors.base import HarpoonActor
 from actors.hosts import boot_seconds
 from actors.log import make_logger
 from actors.messages import Acknowledge, Commands, Follow, LeaseRequest, Topic
-from config.bounds import REQUESTS_IN_FLIGHT
+from config.bounds import LONGEST_ROUND_SECONDS, REQUESTS_IN_FLIGHT
 from scheduling.actual import AGENT, METRICS, AgentStatus
 from scheduling.container import HostResources, totals
 from scheduling.executor import Executor
 from scheduling.lease import ASK_AGAIN_SECONDS, Lease
+from scheduling.pace import Pace
 from scheduling.packing import packed
 from scheduling.replica import Changes
 
 # How often at most the agent's full state is asked for because it contradicted its stream.
 RESYNC_SECONDS = 2.0
-# While requests are under way: how long we wait for what comes next before our flock is told and heard again,
-# and how long we go on like that. A turn of Thespian's loop, or a message, costs as much as several requests.
-NEXT_SECONDS = 0.03
-ROUND_SECONDS = 0.1
 
 
 class StateMachine(HarpoonActor):
@@ -51,6 +48,7 @@ class StateMachine(HarpoonActor):
             return  # meant for a dead state machine whose port is ours now
         ((agent, endpoint),) = message.agents.items()
         self.settings, self.flock = message.settings, sender
+        self.publisher.epoch = message.epoch
         self.name = f"state_machine {agent}"
         self.log = make_logger(self.name, message.settings.log_level.upper())
         self.mailbox = Mailbox()
@@ -71,6 +69,7 @@ class StateMachine(HarpoonActor):
         self._probing = False
         # A break that was asked for is no news.
         self._resyncing = False
+        self._pace = Pace()
         self._wake_for_silence()
         self.broadcast_to(sender)
         self.publisher.publish({(AGENT, agent): self.status})
@@ -137,21 +136,13 @@ class StateMachine(HarpoonActor):
         """Send the requests that are due, take in what comes of them at once, and publish what changed."""
         if self.mailbox is None:
             return
+        next_at = self._act(time.time())
+        if self.executor.busy and self.status.link == "connected":
+            next_at = self._go_on(self.mailbox)
         now = time.time()
-        next_at = self._act(now)
-        give_up_at = time.monotonic() + ROUND_SECONDS
-        # After the last reply the event that proves it should come.
-        expecting = self.executor.in_flight > 0
-        while expecting and time.monotonic() < give_up_at:
-            happenings = self.mailbox.drain(NEXT_SECONDS)
-            self._take_in(happenings)
-            now = time.time()
-            next_at = self._act(now)
-            answered = any(isinstance(happening, Replied) for happening in happenings)
-            expecting = answered or (self.executor.in_flight > 0 and bool(happenings))
         changes = self.executor.reports()
         self._sample_metrics(changes, now)
-        if changes:
+        if changes or self._has_other_totals():
             # Reservations change with every container: not worth a broadcast, but they ride along.
             self.status = msgspec.structs.replace(self.status, resources=self._resources)
         if self.publisher.state.get((AGENT, self.status.name)) != self.status:
@@ -163,6 +154,24 @@ class StateMachine(HarpoonActor):
         due_within = self.mailbox.due_within()
         if due_within is not None:
             self.wake_within(due_within)
+
+    def _go_on(self, mailbox: Mailbox) -> float | None:
+        """Send and take in as long as the agent keeps us busy, so that all of it is one report.
+
+        Returns when to look again, None for not by itself.
+        """
+        began_at = now = time.monotonic()
+        self._pace.heard(now, busy=True)
+        next_at: float | None = None
+        happenings: list[Happening] | None = None
+        while self.executor.busy and happenings != [] and now - began_at < LONGEST_ROUND_SECONDS:
+            happenings = mailbox.drain(self._pace.pause_seconds)
+            self._take_in(happenings)
+            next_at = self._act(time.time())
+            now = time.monotonic()
+            if happenings:
+                self._pace.heard(now, busy=self.executor.busy)
+        return next_at
 
     def _act(self, now: float) -> float | None:
         """Send the requests that are due; returns when to look again, None for not by itself."""
@@ -176,8 +185,7 @@ class StateMachine(HarpoonActor):
         """Send what is due while we may; else ask our flock, and send it once it has answered."""
         at = boot_seconds()
         if self.lease.valid(at):
-            for request in self.executor.requests(now):
-                self.senders.send(request, self.lease.until)
+            self.senders.send(self.executor.requests(now), self.lease.until)
         elif self.executor.has_requests(now):
             if self.lease.asks(at):
                 self.send(self.flock, LeaseRequest(holder=self.publisher.epoch, asked_at=at))
@@ -193,11 +201,14 @@ class StateMachine(HarpoonActor):
         if saw.first and self.status.link == "stale" and not asked_for:
             self.executor.was_away()
         self._resources = saw.event.resources
-        old = self.status.resources
-        if old is None or totals(old) != totals(self._resources):
-            self.status = msgspec.structs.replace(self.status, resources=self._resources)
         if saw.first:
+            self.executor.in_flight_limit = max(REQUESTS_IN_FLIGHT, saw.batch_items)
+            self.senders.batch_items = saw.batch_items
             self._set_link("connected", "")
+
+    def _has_other_totals(self) -> bool:
+        old, new = self.status.resources, self._resources
+        return new is not None and new is not old and (old is None or totals(old) != totals(new))
 
     def _set_link(self, link: str, error: str) -> None:
         if link == "stale" and self.status.link == "connected" and not self._resyncing:

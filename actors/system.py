@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from typing import Any
+
+ADMIN_START_SECONDS = 30.0
 
 
 class NoActorSystemError(Exception):
     """There is no actor system to join; joining never starts one."""
 
 
-def start_system(admin_port: int) -> Any:
-    """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first."""
-    from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+def start_system(admin_port: int, capabilities: dict[str, Any], leader: str = "") -> Any:
+    """Start the actor system of this host; returns Thespian's ActorSystem. `secure` comes first.
 
-    capabilities = {"Admin Port": admin_port}
-    return ActorSystem("multiprocTCPBase", capabilities, logDefs=QUIET, transientUnique=True)
+    `capabilities`: what other hosts are told of this one. `leader`: HOST:PORT of the system to join.
+    """
+    from thespian.actors import ActorSystem  # noqa: PLC0415 - `secure` stands before the import
+    from thespian.system import multiprocCommon  # noqa: PLC0415 - as above
+    from thespian.system.messages.convention import CONV_ADDR_IPV4_CAPABILITY  # noqa: PLC0415 - as above
+
+    # Thespian's 5 s are not enough for a fork and two messages on a host that has far too much to do.
+    multiprocCommon.MAX_ADMIN_STARTUP_DELAY = timedelta(seconds=ADMIN_START_SECONDS)
+    told = {"Admin Port": admin_port, **capabilities}
+    if leader:
+        told[CONV_ADDR_IPV4_CAPABILITY] = leader
+    return ActorSystem("multiprocTCPBase", told, logDefs=QUIET, transientUnique=True)
 
 
 def join_system(admin_port: int) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 
 from agent.settings import Settings
+from config.version import version
 from scheduling.canonical import GoStruct
-
-_PACKAGE = "harpoon-scheduler"
 
 
 class Attributes(GoStruct, frozen=True, kw_only=True):
@@ -46,11 +44,3 @@ def about(settings: Settings, drivers: Sequence[str], limits: Sequence[str] = ()
             limits=list(limits),
         ),
     )
-
-
-def version() -> str:
-    """The version of the installed package; "unknown" in a checkout that was never installed."""
-    try:
-        return metadata.version(_PACKAGE)
-    except metadata.PackageNotFoundError:
-        return "unknown"

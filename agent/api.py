@@ -11,24 +11,26 @@ import falcon
 import falcon.asgi
 import msgspec
 
+from agent import exec_api
 from agent.about import About
+from agent.batch import carry_out, read_batch
+from agent.configs import check_id, read_config
 from agent.lifecycle import NOT_FOUND, Refusal, RefusedError
 from agent.places import Places
 from agent.readers import read_along, read_through
 from agent.runtime import Runtime
 from agent.signals import read_signal
-from agent.store import valid_id
+from config.bounds import AGENT_BATCH_ITEMS, AGENT_MOST_FOLLOWERS, AGENT_MOST_WATCHERS, AGENT_RETRY_SECONDS
 from config.bounds import AGENT_BODY_BYTES as LARGEST_BODY_BYTES
 from config.bounds import AGENT_HISTORY_LINES as MOST_HISTORY_LINES
-from config.bounds import AGENT_MOST_FOLLOWERS, AGENT_MOST_WATCHERS, AGENT_RETRY_SECONDS
+from scheduling import batch_wire
 from scheduling.canonical import go_json, go_text
-from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
-from scheduling.validation import container_problems
 
 _DEFAULT_HISTORY_LINES = 10
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json; charset=utf-8"
 _EVENTS = "text/event-stream"
+_UNEXPECTED = 1011  # as WebSockets call it
 
 _LOG = logging.getLogger(__name__)
 _Request: TypeAlias = falcon.asgi.Request
@@ -46,6 +48,8 @@ def create_app(runtime: Runtime, about: About) -> falcon.asgi.App[Any, Any]:
     app.add_route("/api/v0/containers/{container_id}/stop", container, suffix="stop")
     app.add_route("/api/v0/containers/{container_id}/log", container, suffix="log")
     app.add_route("/api/v1/containers/{container_id}/signal", container, suffix="signal")
+    exec_api.add_route(app, runtime)
+    app.add_route(batch_wire.PATH, BatchResource(runtime))
     app.add_route("/api/v0/resources", HostResource(runtime, about), suffix="resources")
     app.add_route("/api/v1/agent", HostResource(runtime, about), suffix="about")
     app.add_error_handler(RefusedError, _answer_refused)
@@ -62,6 +66,10 @@ class _NoBrowsers:
         if request.method not in ("GET", "HEAD") and request.get_header("Origin") is not None:
             raise RefusedError(Refusal(403, "changes are not taken from web pages"))
 
+    async def process_request_ws(self, request: _Request, _socket: falcon.asgi.WebSocket) -> None:
+        if request.get_header("Origin") is not None:
+            raise falcon.HTTPForbidden
+
 
 class ContainersResource:
     """All containers, as they are now or as an event stream."""
@@ -76,6 +84,7 @@ class ContainersResource:
         if _wants_events(request):
             self._places.check()
             events = runtime.hub.watch(runtime.encode_all, runtime.encode_resources)
+            response.set_header(batch_wire.HEADER, str(AGENT_BATCH_ITEMS))
             _stream(response, self._places.hold(events))
             return
         instances = sorted(runtime.encode_all().items())
@@ -96,9 +105,7 @@ class ContainerResource:
 
     async def on_put(self, request: _Request, response: _Response, container_id: str) -> None:
         """Register it with the ContainerConfig in the body."""
-        if not valid_id(container_id):
-            text = f"container id {container_id!r} must be 1 to 200 letters, digits, '_', '.' or '-'"
-            raise RefusedError(Refusal(400, text))
+        check_id(container_id)
         config = read_config(await _read_body(request))
         await self._runtime.register(container_id, config)
         _reply_text(response, 201, "created OK")
@@ -143,6 +150,18 @@ class ContainerResource:
             _reply_json(response, go_json(await asyncio.to_thread(log.history, count)))
 
 
+class BatchResource:
+    """Many requests for containers in one."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def on_post(self, request: _Request, response: _Response) -> None:
+        """Carry out its items; each has a result of its own."""
+        batch = read_batch(await _read_body(request))
+        _reply_json(response, msgspec.json.encode(await carry_out(self._runtime, batch)))
+
+
 class HostResource:
     """The host itself: what it has, and what the agent on it is."""
 
@@ -157,19 +176,6 @@ class HostResource:
     async def on_get_about(self, _request: _Request, response: _Response) -> None:
         """Name, version, labels and attributes of this agent."""
         _reply_json(response, self._about)
-
-
-def read_config(body: bytes) -> ContainerConfig:
-    """The ContainerConfig in a request. Raises RefusedError (400) that tells all that is wrong with it."""
-    try:
-        config = CONTAINER_CONFIG_DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise RefusedError(Refusal(400, f"not a ContainerConfig: {error}")) from error
-    except RecursionError as error:
-        raise RefusedError(Refusal(400, "not a ContainerConfig: nested too deeply")) from error
-    if problems := container_problems(config):
-        raise RefusedError(Refusal(400, "; ".join(map(str, problems))))
-    return config
 
 
 class _Encoded(falcon.asgi.SSEvent):
@@ -230,6 +236,9 @@ def _stream(response: _Response, events: AsyncIterator[bytes]) -> None:
     response.sse = encoded()
 
 
+# A WebSocket that is refused has no response: before it is accepted, its end is a 403.
+
+
 async def _answer_refused(_request: _Request, response: _Response, error: RefusedError, _params: Any) -> None:
     if error.refusal.status == 503:
         response.set_header("Retry-After", str(AGENT_RETRY_SECONDS))
@@ -237,14 +246,22 @@ async def _answer_refused(_request: _Request, response: _Response, error: Refuse
 
 
 async def _answer_http_error(
-    _request: _Request, response: _Response, error: falcon.HTTPError, _params: Any
+    _request: _Request, response: _Response, error: falcon.HTTPError, _params: Any, ws: Any = None
 ) -> None:
+    if ws is not None:
+        await ws.close()
+        return
     missing = error.status_code == NOT_FOUND.status
     text = NOT_FOUND.text if missing else str(error.description or error.title or error.status)
     response.set_headers(error.headers or {})
     _reply_text(response, error.status_code, text + "\n")
 
 
-async def _answer_unexpected(_request: _Request, response: _Response, error: Exception, _params: Any) -> None:
+async def _answer_unexpected(
+    _request: _Request, response: _Response, error: Exception, _params: Any, ws: Any = None
+) -> None:
     _LOG.error("a request failed unexpectedly", exc_info=error)
+    if ws is not None:
+        await ws.close(_UNEXPECTED)
+        return
     _reply_text(response, 500, f"unexpected: {type(error).__name__}\n")

@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from agent import procfs
 from agent.cgroup import Cgroups
+from agent.driver import Entry
 from agent.process import ProcessDriver
-from agent.task import DEFAULT_PATH, StartError, Task
+from agent.task import DEFAULT_PATH, StartError, Task, place_of
 from agent.user import User
 
 # Of the host's root. Not there: /home, /root, /var, /run and what else may hold what is nobody's business.
@@ -52,6 +54,7 @@ class BubblewrapDriver(ProcessDriver):
             (root := Path(scratch) / "root").mkdir()
             task = Task(
                 directory=Path(scratch),
+                root=root,
                 working_dir=root,
                 program=Path("/bin/sh"),
                 arguments=["-c", f"exit {_TRIAL_STATUS}"],
@@ -68,6 +71,14 @@ class BubblewrapDriver(ProcessDriver):
         if done.returncode == _TRIAL_STATUS:
             return ""
         return done.stderr.decode("utf-8", "replace").strip() or f"it ends with {done.returncode}"
+
+    def is_inside(self, pid: int) -> bool:
+        """Whether a process below a shim is in a task's namespaces, and not one of those that make them."""
+        return procfs.namespace(pid, "pid") != procfs.namespace(os.getpid(), "pid")
+
+    def enter(self, pid: int, task: Task, words: list[str], *, env: Mapping[str, str], tty: bool) -> Entry:
+        """How a command gets into the task's namespaces, with as few rights as it has."""
+        return self._entry(task, words, env=env, tty=tty, beside=pid, bare=True)
 
     def _words(self, task: Task) -> list[str]:
         if not self._program:
@@ -113,7 +124,7 @@ class BubblewrapDriver(ProcessDriver):
                 yield from ("--size", str(size), "--tmpfs", top + os.path.normpath(path))
             elif task.own_root:
                 # The private /tmp covers what the artifact has there.
-                yield from ("--bind", root + os.path.normpath(path), os.path.normpath(path))
+                yield from ("--bind", str(place_of(task.root, path)), os.path.normpath(path))
         for path, host_path in (task.storage.volumes or {}).items():
             # Where the host is the root, the path in the artifact is a link to it.
             yield from ("--bind", host_path, os.path.normpath(path) if task.own_root else host_path)

@@ -62,11 +62,11 @@ class Cgroups:
 
     def ooms(self, task: str) -> int:
         """How often the kernel ended a process of a task for want of memory."""
-        return max((_ooms(group) for group in self._groups(task)), default=0)
+        return max((_ooms(group) for group in self.groups(task)), default=0)
 
     def kill(self, task: str) -> None:
         """End all processes of a task."""
-        for group in self._groups(task)[:1]:
+        for group in self.groups(task)[:1]:
             _kill(group)
 
     def remove(self, task: str) -> None:
@@ -77,7 +77,7 @@ class Cgroups:
 
     def tidy(self) -> None:
         """Remove the groups that were not empty yet when their task was removed."""
-        self._left = {task for task in self._left if not all(map(_rmdir, self._groups(task)))}
+        self._left = {task for task in self._left if not all(map(_rmdir, self.groups(task)))}
         for parent, _ in self._parents:
             # Refused while there is another task's group.
             _rmdir(parent)
@@ -94,11 +94,12 @@ class Cgroups:
         """Remove the groups of several tasks; waits for it."""
         for task in tasks:
             self.kill(task)
-            for group in self._groups(task):
+            for group in self.groups(task):
                 _remove(group)
         self.tidy()
 
-    def _groups(self, task: str) -> list[Path]:
+    def groups(self, task: str) -> list[Path]:
+        """The groups that a task has."""
         paths = (parent / (_TASK + task) for parent, _ in self._parents)
         return [path for path in paths if path.is_dir()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -36,6 +37,8 @@ class Container:
         # Whatever is due later: the KILL after a TERM, or the next start after a crash.
         self.timer: asyncio.TimerHandle | None = None
         self.cancelled = threading.Event()
+        # The ends of what runs beside its process.
+        self.beside: set[Callable[[], None]] = set()
         # Requests about one container are dealt with one after the other.
         self.lock = asyncio.Lock()
         # Most of a container's JSON never changes: encoded once, it is copied from then on.
@@ -52,6 +55,11 @@ class Container:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def end_beside(self) -> None:
+        """End what runs beside its process."""
+        for end in self.beside:
+            end()
 
     def process_state(self) -> ProcessState:
         """Its process as the wire format shows it."""

@@ -7,9 +7,31 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
+import msgspec
+
 from agent.store import ProcessMark
 from agent.task import Task
 from scheduling.container import ExitStatus
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """How one more command gets to where a task is; carried out by agent/enter.py.
+
+    `programs` are the places to look for it, best first, as seen from `working_dir`, which is a place in the
+    namespaces of the process `beside`, where one is named. `groups` are the task's cgroups, `user` (uid, gid)
+    who to be; `bare`: without capabilities.
+    """
+
+    words: list[str]
+    programs: list[str]
+    env: dict[str, str]
+    working_dir: str
+    tty: bool
+    files: int = 0
+    groups: list[str] = []
+    user: tuple[int, int] | None = None
+    beside: int = 0
+    bare: bool = False
 
 
 class Process(Protocol):
@@ -31,6 +53,9 @@ class Process(Protocol):
 
     def send(self, number: Signals) -> bool:
         """Send a signal to the task's own program; False if that is too early, or too late."""
+
+    def enter(self, task: Task, words: list[str], *, env: Mapping[str, str], tty: bool) -> Entry | None:
+        """How a command gets to where the task is, with `env` besides; None if too early, or too late."""
 
     def kill(self) -> None:
         """End all processes of the task."""

@@ -9,6 +9,7 @@ from agent.bubblewrap import BubblewrapDriver
 from agent.cgroup import Cgroups
 from agent.driver import Driver
 from agent.hierarchies import of_this_host
+from agent.oci import OciDriver
 from agent.process import ProcessDriver
 from agent.settings import Settings
 from agent.user import User, find_user
@@ -67,14 +68,15 @@ def drivers_here(settings: Settings) -> Drivers:
         why = f" ({'; '.join(dict.fromkeys(cgroups.problems))})" if cgroups.problems else ""
         _LOG.warning("not enforced here: %s%s", ", ".join(map(_WORDS.__getitem__, sorted(missing))), why)
     user = find_user(settings.task_user)
-    bubblewrap = BubblewrapDriver(settings.data, cgroups, user)
+    others = (BubblewrapDriver(settings.data, cgroups, user), OciDriver(settings.data, cgroups, user))
     names = [ProcessDriver.name]
-    problem = bubblewrap.problem()
-    if problem:
-        _LOG.warning("driver bubblewrap does not work here: %s", problem)
-    elif problem is not None:
-        names.append(bubblewrap.name)
-    return Drivers([ProcessDriver(cgroups, user), bubblewrap], cgroups, names, user)
+    for driver in others:
+        problem = driver.problem()
+        if problem:
+            _LOG.warning("driver %s does not work here: %s", driver.name, problem)
+        elif problem is not None:
+            names.append(driver.name)
+    return Drivers([ProcessDriver(cgroups, user), *others], cgroups, names, user)
 
 
 _WORDS = {

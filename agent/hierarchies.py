@@ -44,6 +44,11 @@ def hierarchies(mounts: str, own: str) -> list[Hierarchy]:
     return sorted(found, key=lambda each: -each.version)
 
 
+def cgroup_mounts() -> list[Path]:
+    """Where cgroups are mounted, of both versions."""
+    return [mount for _, mount, _, _ in _mounts(Path("/proc/self/mountinfo").read_text())]
+
+
 def of_this_host() -> list[Hierarchy]:
     """The hierarchies that this process sees."""
     try:

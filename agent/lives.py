@@ -170,6 +170,7 @@ class Lives:
         asyncio.get_running_loop().remove_reader(process.descriptor)
         self._checking.forget(container)
         container.process = None
+        container.end_beside()
         container.cancel_timer()
         self.settle(container, process.collect())
 

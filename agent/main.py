@@ -14,7 +14,6 @@ import click
 import psutil
 
 from agent import STARTED_BY
-from agent.about import version
 from agent.drivers import drivers_here
 from agent.prctl import signal_on_parent_death
 from agent.registration import RegistrationError, read_token
@@ -24,6 +23,7 @@ from agent.settings import Settings
 from agent.store import DataDirError, Store, lock_data_dir
 from agent.user import UserError, find_user
 from config.bounds import AGENT_CONNECTIONS_WAITING as _BACKLOG
+from config.version import version
 from scheduling.desired import parse_endpoint
 
 _BYTES_PER_MB = 1024 * 1024
@@ -103,6 +103,7 @@ def _read_toml(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option("--limits/--no-limits", default=True, help="Enforce what tasks are limited to, where possible.")
 @click.option("--cgroup", default="", metavar="PATH", help="The cgroup for tasks; the agent's by default.")
 @click.option("--task-user", default="", metavar="NAME", help="Who tasks run as; only if the agent is root.")
+@click.option("--exec/--no-exec", default=True, help="Let commands be run beside tasks (harpoonctl exec).")
 @click.option(
     "--artifact-cache-mb",
     type=click.IntRange(min=0),
@@ -208,6 +209,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         labels=dict(flags["label"]),
         limits=flags["limits"],
         cgroup=flags["cgroup"],
+        exec=flags["exec"],
         task_user=flags["task_user"],
         artifact_cache_bytes=flags["artifact_cache_mb"] * _BYTES_PER_MB,
         artifact_cache_seconds=flags["artifact_cache_hours"] * 3600.0,

@@ -5,7 +5,8 @@ Watchers and readers of logs are counted apart, so that logs never keep a schedu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from agent.lifecycle import Refusal, RefusedError
 
@@ -22,6 +23,16 @@ class Places:
         """Raise RefusedError (503) when no place is free."""
         if self._taken >= self._most:
             raise RefusedError(Refusal(503, f"{self._most} {self._what} already, as many as there may be"))
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """A place, while this lasts. Raises RefusedError (503) when none is free."""
+        self.check()
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
     async def hold(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same events; a place is taken from the first one asked for until the stream ends."""

@@ -18,15 +18,17 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agent import procfs
 from agent.cgroup import Cgroups
-from agent.driver import Process
+from agent.driver import Entry, Process
 from agent.ending import read_exit, read_ooms, write_killed
 from agent.store import ProcessMark
-from agent.task import DEFAULT_PATH, StartError, Task
+from agent.task import DEFAULT_PATH, StartError, Task, places
 from agent.user import User
 from scheduling.container import ExitStatus
+from scheduling.job import Limits
 
 _SHIM = Path(__file__).with_name("shim.sh")
 # Linux: 32 pages for one argument or variable, and a pointer to each counts towards the sum.
@@ -57,16 +59,22 @@ class ProcessDriver:
             words = [self._shell, "-c", 'exec "$0" "$@"', *words]
         words_of_env = [f"{name}={value}" for name, value in self._variables(task).items()]
         _check_length(task, [*words, *words_of_env])
+        # What is around the task hands these to the kernel once more.
+        _check_length(
+            task,
+            [str(task.program), *task.arguments, *(f"{name}={value}" for name, value in task.env.items())],
+        )
         variables = " ".join(map(shlex.quote, words_of_env))
         above = "\n".join([*self._above(task), self._env])
         try:
-            groups = self._cgroups.make(task.directory.name, task.limits, task.share) if self._cgroups else []
+            limits = self._limits(task.limits)
+            groups = self._cgroups.make(task.directory.name, limits, task.share) if self._cgroups else []
         except OSError as error:
             raise StartError(f"cannot limit {task.program}: {error}") from error
         try:
             shim = subprocess.Popen(
                 [
-                    *(self._shell, str(_SHIM), str(task.directory), str(_files_limit(task.files))),
+                    *(self._shell, str(_SHIM), str(task.directory), str(self._files(task))),
                     *("\n".join(map(str, groups)), above, *words),
                 ],
                 stdin=subprocess.PIPE,
@@ -83,6 +91,14 @@ class ProcessDriver:
         process = _ShimmedProcess(self, _mark(shim.pid), task.directory, os.pidfd_open(shim.pid))
         process.hold(shim, variables)
         return process
+
+    def _limits(self, limits: Limits) -> Limits:
+        """What the task's groups are limited to."""
+        return limits
+
+    def _files(self, task: Task) -> int:
+        """The limit of open files that the shim sets."""
+        return files_limit(task.files)
 
     def _above(self, _task: Task) -> list[str]:
         """The words before `env`."""
@@ -128,6 +144,28 @@ class ProcessDriver:
     def members(self, task: str) -> list[int]:
         """The processes in the cgroup of a task (its id)."""
         return self._cgroups.processes(task) if self._cgroups is not None else []
+
+    def is_inside(self, _pid: int) -> bool:
+        """Whether a process below a shim has got to where the task is to be."""
+        return True
+
+    def enter(self, pid: int, task: Task, words: list[str], *, env: Mapping[str, str], tty: bool) -> Entry:
+        """How a command gets to where the program `pid` of a task is."""
+        del pid  # it has the host's namespaces
+        return self._entry(task, words, env=env, tty=tty)
+
+    def _entry(self, task: Task, words: list[str], *, env: Mapping[str, str], **more: Any) -> Entry:
+        groups = self._cgroups.groups(task.directory.name) if self._cgroups is not None else []
+        return Entry(
+            words=words,
+            programs=places(task, words[0]),
+            env={**task.env, **env},
+            working_dir=str(task.working_dir),
+            files=files_limit(task.files),
+            groups=list(map(str, groups)),
+            user=(self._user.uid, self._user.gid) if self._user is not None else None,
+            **more,
+        )
 
     def sweep(self, gone: Mapping[Path, ProcessMark]) -> None:
         """End what tasks that have ended without an agent left behind, in one pass over all processes."""
@@ -183,6 +221,10 @@ class _ShimmedProcess:
             _signal(pid, number)
         return bool(begun)
 
+    def enter(self, task: Task, words: list[str], *, env: Mapping[str, str], tty: bool) -> Entry | None:
+        begun = self._begun()
+        return self._driver.enter(begun[0], task, words, env=env, tty=tty) if begun else None
+
     def kill(self) -> None:
         self._driver.kill(self._directory.name)
         self._signal_all(signal.SIGKILL)
@@ -207,7 +249,9 @@ class _ShimmedProcess:
         return [
             pid
             for pid in found
-            if (line := procfs.command_line(pid)) != shim and not (wrapper and line.startswith(wrapper))
+            if (line := procfs.command_line(pid)) != shim
+            and not (wrapper and line.startswith(wrapper))
+            and self._driver.is_inside(pid)
         ]
 
     def _signal_all(self, number: signal.Signals) -> None:
@@ -234,7 +278,7 @@ def _check_length(task: Task, words: list[str]) -> None:
         raise StartError(f"cannot start {task.program}: {os.strerror(errno.E2BIG)}")
 
 
-def _files_limit(wanted: int) -> int:
+def files_limit(wanted: int) -> int:
     """The limit of open files to set: a task may not have more than the agent may."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -88,6 +88,14 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+def namespace(pid: int, kind: str) -> str:
+    """Which namespace of a kind ("pid") a process is in; empty if there is none, or we may not know."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115 - as text, not to be followed
+    except OSError:
+        return ""
+
+
 @lru_cache(maxsize=1)
 def boot_id() -> str:
     """Which boot of the host this is: start times only compare within one."""

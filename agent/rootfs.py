@@ -17,7 +17,10 @@ def is_root_filesystem(root: Path) -> bool:
 
 
 def resolve(root: Path, path: str) -> Path | None:
-    """Where on the host `path` of a root file system is, links followed in it; None for a loop of links."""
+    """Where on the host `path` of a root file system is, links followed in it.
+
+    None for a loop of links, and for what the system can't even look up.
+    """
     at, links = root, 0
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     while todo:
@@ -26,11 +29,14 @@ def resolve(root: Path, path: str) -> Path | None:
             at = root if at == root else at.parent
             continue
         at = at / part
-        if at.is_symlink():
+        try:
+            target = os.readlink(at) if at.is_symlink() else ""  # noqa: PTH115 - as text
+        except OSError:
+            return None
+        if target:
             links += 1
             if links > _LINKS_FOLLOWED:
                 return None
-            target = os.readlink(at)  # noqa: PTH115 - as text
             at = root if target.startswith("/") else at.parent
             todo += [word for word in reversed(target.split("/")) if word not in ("", ".")]
     return at

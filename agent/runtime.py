@@ -14,7 +14,7 @@ from agent import disks, lifecycle, metrics, procfs
 from agent.admission import host_resources, lack_of_room
 from agent.artifact_cache import ArtifactCache
 from agent.container import Container
-from agent.driver import Process
+from agent.driver import Entry, Process
 from agent.drivers import Drivers
 from agent.events import Hub
 from agent.gone_logs import GoneLogs
@@ -24,13 +24,17 @@ from agent.log import Follower, TaskLog
 from agent.ports import Ports, PortTakenError, listened_on
 from agent.settings import Settings
 from agent.store import Record, Store, valid_id
+from agent.task import StartError, prepare
+from config.bounds import EXEC_BEGIN_SECONDS
 from scheduling.canonical import go_json
 from scheduling.container import Disk
+from scheduling.exec_wire import ExecRequest
 from scheduling.job import ContainerConfig
 
 # An ephemeral agent must be gone after 5 s, its tasks' graces notwithstanding.
 _LAST_GRACE_SECONDS = 1.5
 _LAST_WAIT_SECONDS = 2.8
+_TOO_EARLY_SECONDS = 0.01
 _SAVE_AGAIN_SECONDS = 1.0
 _CLEAN_SECONDS = 600.0
 _DISKS_SECONDS = 10.0
@@ -128,6 +132,23 @@ class Runtime:
         async with container.lock:
             if container.process is None or not container.process.send(number):
                 raise RefusedError(Refusal(409, "not running (yet)"))
+
+    async def enter(self, container_id: str, wanted: ExecRequest) -> tuple[Entry, Container]:
+        """How a command gets to where a container runs. Raises RefusedError if it can't."""
+        container = self.find(container_id)
+        if not self.settings.exec:
+            raise RefusedError(Refusal(403, "exec is switched off on this agent (--no-exec)"))
+        try:
+            task = prepare(container.config, container.directory)
+        except StartError as error:
+            raise RefusedError(Refusal(409, str(error))) from error
+        env = {"TERM": wanted.term or "xterm"} if wanted.tty else {}
+        deadline = time.monotonic() + EXEC_BEGIN_SECONDS
+        while container.process is not None and time.monotonic() < deadline:
+            if (entry := container.process.enter(task, wanted.command, env=env, tty=wanted.tty)) is not None:
+                return entry, container
+            await asyncio.sleep(_TOO_EARLY_SECONDS)
+        raise RefusedError(Refusal(409, "not running (yet)"))
 
     async def destroy(self, container_id: str) -> None:
         """Remove a container that does not run, with its files."""
@@ -227,6 +248,8 @@ class Runtime:
         if self._closing:
             return
         self._closing = True
+        for container in self._containers.values():
+            container.end_beside()
         if self.settings.ephemeral:
             await self._end_all()
             await asyncio.to_thread(self._drivers.sweep, self._drivers.left())

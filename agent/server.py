@@ -25,6 +25,7 @@ from agent.prctl import signal_on_parent_death
 from agent.registration import Registrar
 from agent.runtime import Runtime
 from agent.settings import Settings
+from config.bounds import EXEC_MESSAGE_BYTES
 
 # The arbiter's patience with its worker when both end: an agent must be gone after 5 s.
 _END_SECONDS = 4
@@ -66,6 +67,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
             "worker_tmp_dir": str(self.settings.data),
             "worker_connections": 10_000,
             "keepalive": 75,
+            "websocket_max_message_size": EXEC_MESSAGE_BYTES,
             "accesslog": None,
             "loglevel": "warning",
             "proc_name": "harpoon-agent",

@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Whether to enforce what tasks are limited to, and in which cgroup, below the top; "": the agent's own.
     limits: bool = True
     cgroup: str = ""
+    # Whether commands may be run beside tasks.
+    exec: bool = True
     # Who tasks run as; "": who the agent runs as.
     task_user: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)

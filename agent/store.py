@@ -6,6 +6,7 @@
     DATA/containers/ID/root/      the unpacked artifact
     DATA/containers/ID/output     what the task writes; log, log.1: the same, stamped (agent.log)
     DATA/containers/ID/exit       how the task ended, written by its shim
+    DATA/containers/ID/bundle/    what runc is told of it, and oci/: what runc notes down (agent.oci)
     DATA/logs/ID/                 the log of a container that is gone (agent.gone_logs)
     DATA/artifacts/               downloaded archives (agent.artifact_cache)
 

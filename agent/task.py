@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent.rootfs import is_root_filesystem, resolve, seen_from
+from agent.image import Image, ImageError, read_image
+from agent.rootfs import resolve, seen_from
 from config.bounds import AGENT_TASK_PIDS, LONGEST_SHOWN, SMALLEST_MEMORY_LIMIT_MB
-from scheduling.job import DRIVERS, ContainerConfig, Limits, Storage
+from scheduling.job import ContainerConfig, Limits, Storage
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TMP_MODE = 0o1777
@@ -32,11 +33,14 @@ class StartError(Exception):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What a driver needs to start one task; `files` is the limit of open files, 0 for no own limit.
 
-    Of `limits` 0 is none; `share` is the cores it should have when all are busy. With `own_root` the artifact
-    is the task's root, and `working_dir` and `program` are places in it.
+    Of `limits` 0 is none; `share` is the cores it should have when all are busy. `root` is the unpacked
+    artifact, or what is the root file system of it; with `own_root` that is the task's root, and
+    `working_dir` and `program` are places in it. `ids`: uid and gid of the program, where the
+    driver lets an image say.
     """
 
     directory: Path
+    root: Path
     working_dir: Path
     program: Path
     arguments: list[str]
@@ -46,6 +50,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.0
     storage: Storage = Storage()
     own_root: bool = False
+    ids: tuple[int, int] = (0, 0)
 
 
 def environment(config: ContainerConfig) -> dict[str, str]:
@@ -66,18 +71,19 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 def prepare(config: ContainerConfig, directory: Path) -> Task:
     """Work out what to execute for a container whose files are in `directory`. Raises StartError."""
-    root = directory / "root"
-    env = environment(config)
+    image = _image(config, directory / "root")
+    root = image.root
+    env = {**image.env, **environment(config)}
     words = [expand(word, env) for word in config.command.exec or []]
     if not words or not words[0]:
         raise StartError(f"exec {config.command.exec} names no program once its variables are expanded")
-    own_root = has_own_root(config, root)
-    if own_root:
+    if image.own:
         working_dir, program = _in_own_root(root, config.command.working_dir, words[0], env)
     else:
         working_dir, program = _on_host(root, config.command.working_dir, words[0], env)
     return Task(
         directory=directory,
+        root=root,
         working_dir=working_dir,
         program=program,
         arguments=words[1:],
@@ -86,13 +92,16 @@ def prepare(config: ContainerConfig, directory: Path) -> Task:
         limits=effective_limits(config),
         share=config.resources.cpu,
         storage=config.storage,
-        own_root=own_root,
+        own_root=image.own,
+        ids=image.ids,
     )
 
 
-def has_own_root(config: ContainerConfig, root: Path) -> bool:
-    """Whether the unpacked artifact is to be a task's root; a plain process has the host's."""
-    return config.driver not in ("", DRIVERS[0]) and is_root_filesystem(root)
+def _image(config: ContainerConfig, artifact: Path) -> Image:
+    try:
+        return read_image(artifact, config.driver)
+    except ImageError as error:
+        raise StartError(str(error)) from error
 
 
 def _on_host(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
@@ -100,6 +109,15 @@ def _on_host(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tupl
     if working_dir is None or not _there(working_dir.is_dir):
         raise StartError(f"working_dir {_shown(folder)} is not a directory of the artifact")
     return working_dir, _program(name, list(_candidates(name, working_dir, root, env)))
+
+
+def places(task: Task, name: str) -> list[str]:
+    """Where a program may be that is to run beside a task, best first, as the task sees it."""
+    if not task.own_root:
+        return [str(place) for place in _candidates(name, task.working_dir, task.root, task.env)]
+    if "/" in name:
+        return [name]
+    return [f"{folder}/{name}" for folder in (task.env.get("PATH") or DEFAULT_PATH).split(":")]
 
 
 def _in_own_root(root: Path, folder: str, name: str, env: Mapping[str, str]) -> tuple[Path, Path]:
@@ -134,21 +152,24 @@ def inside(root: Path, path: str) -> Path | None:
     return resolved if resolved.is_relative_to(top) else None
 
 
-def make_storage(config: ContainerConfig, root: Path) -> None:
-    """Put the task's tmp directories and volumes into its freshly unpacked root.
+def make_storage(config: ContainerConfig, artifact: Path) -> None:
+    """Put the task's tmp directories and volumes into its freshly unpacked artifact.
 
     A process sees the host's own file system, so a volume is a link to the host path; an empty
     directory of the artifact makes way for it. Raises OSError, and StartError for a path that leads out
     of the root or has other files: the task would write its data to the wrong place without noticing.
     """
+    if not config.storage.tmp and not config.storage.volumes:
+        return
+    image = _image(config, artifact)
+    root = image.root
     for path in config.storage.tmp or {}:
-        place = _place(root, path)
+        place = place_of(root, path)
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(_TMP_MODE)
-    own_root = has_own_root(config, root)
     for path, host_path in (config.storage.volumes or {}).items():
-        place = _place(root, path)
-        if own_root:
+        place = place_of(root, path)
+        if image.own:
             # Where it is mounted.
             place.mkdir(parents=True, exist_ok=True)
             continue
@@ -160,7 +181,8 @@ def make_storage(config: ContainerConfig, root: Path) -> None:
         place.symlink_to(host_path)
 
 
-def _place(root: Path, path: str) -> Path:
+def place_of(root: Path, path: str) -> Path:
+    """Where on the host a path of `storage` is. Raises StartError: there may be a link to elsewhere."""
     place = inside(root, os.path.normpath(path))
     if place is None or place == Path(os.path.realpath(root)):
         raise StartError(f"storage path {path} is not inside the artifact")

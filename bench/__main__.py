@@ -31,9 +31,10 @@ from bench.plot import plot
 from bench.programs import BenchError
 from bench.quick import judge
 from bench.sizes import SIZES, measure_size
+from config.bounds import AGENT_BATCH_ITEMS
 
 _PREFIX = "harpoon-bench-"
-PARTS = ("sizes", "placement", "http", "latency", "idle", "agent")
+PARTS = ("sizes", "batch", "placement", "http", "latency", "idle", "agent")
 FAILED, USER_ERROR = 2, 1
 
 
@@ -82,6 +83,13 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[reports.Report, P
             report.sizes.append(measure_size(agents, tasks, options.runs, directory / f"{agents}x{tasks}"))
             _save(report, options)
 
+    def batch(report: reports.Report, directory: Path) -> None:
+        option = ("--batch", str(AGENT_BATCH_ITEMS))
+        for agents, tasks in options.sizes[-1:] if quick else options.sizes:
+            place = directory / f"batch-{agents}x{tasks}"
+            report.batch.append(measure_size(agents, tasks, options.runs, place, *option))
+            _save(report, options)
+
     def placement(report: reports.Report, _directory: Path) -> None:
         many = (200, 2000) if quick else (5000, 50_000)
         report.placement = measure_placement(*many, runs=2 if quick else options.runs)
@@ -102,7 +110,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[reports.Report, P
     def agent(report: reports.Report, directory: Path) -> None:
         report.agent = measure_agent(*((50, 5, 1.0) if quick else (1000, 50, 10.0)), directory / "agent")
 
-    parts = (sizes, placement, http, latency, idle, agent)
+    parts = (sizes, batch, placement, http, latency, idle, agent)
     return dict(zip(PARTS, parts, strict=True))
 
 

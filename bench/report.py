@@ -24,6 +24,8 @@ class Report(msgspec.Struct, kw_only=True):
 
     machine: str
     sizes: list[SizeResult] = []
+    # The same with agents that take many containers in one request.
+    batch: list[SizeResult] = []
     placement: list[PlacementResult] = []
     http: HttpResult | None = None
     latency: LatencyResult | None = None
@@ -51,6 +53,8 @@ def text(report: Report) -> str:
     lines = [report.machine]
     if report.sizes:
         lines += ["", *_size_lines(report.sizes)]
+    if report.batch:
+        lines += ["", "Agents that take batches:", "", *_size_lines(report.batch)]
     if report.placement:
         lines += ["", "| placement | tasks on agents | tasks/s | placed | same for same seed |", _rule(5)]
         lines += [
@@ -83,12 +87,15 @@ def compare(report: Report, earlier: Report) -> tuple[str, list[str]]:
 def _ratios(report: Report) -> dict[str, float]:
     """Values that may be compared between runs; less is better."""
     found: dict[str, float] = {}
-    for size in report.sizes:
+    for size, batch in [
+        *((each, "") for each in report.sizes),
+        *((each, "batch, ") for each in report.batch),
+    ]:
         for name, way in (("schedule", size.schedule), ("unschedule", size.unschedule)):
-            where = f"{name} {size.agents:,} × {size.tasks:,}"
+            where = f"{batch}{name} {size.agents:,} × {size.tasks:,}"
             found[f"{where}: time / floor"] = way.ratio
             found[f"{where}: CPU / CPU of the floor"] = way.scheduler_us / max(way.floor_us, 1e-9)
-        found[f"PSS a state machine, {size.agents:,} × {size.tasks:,}"] = size.pss_a_state_machine_mb
+        found[f"{batch}PSS a state machine, {size.agents:,} × {size.tasks:,}"] = size.pss_a_state_machine_mb
     for one in report.placement:
         found[f"placement µs a task, {one.algorithm}, {one.variant}"] = 1e6 / one.tasks_a_second
     if report.agent is not None:

@@ -65,12 +65,12 @@ class SizeResult(msgspec.Struct, frozen=True, kw_only=True):
     fsync_seconds: float
 
 
-def measure_size(agents: int, tasks: int, runs: int, directory: Path) -> SizeResult:
-    """Run one size. Raises BenchError."""
+def measure_size(agents: int, tasks: int, runs: int, directory: Path, *fleet_options: str) -> SizeResult:
+    """Run one size; the options are for the scheduler's fleet, and not for the floor's. Raises BenchError."""
     cycles: list[Cycle] = []
     floors: list[tuple[FloorRun, FloorRun]] = []
     with (
-        fleet(agents, directory / "fleet") as simulated,
+        fleet(agents, directory / "fleet", *fleet_options) as simulated,
         fleet(agents, directory / "floor") as bare,
         scheduler(simulated, agents, directory / "scheduler") as running,
     ):

@@ -86,7 +86,13 @@ MOST_REFUSALS = 3
 # s: pause before a task that failed is placed again → the pause grows no further
 LONGEST_FAILURE_PAUSE_SECONDS = 300.0
 # requests: requests to one agent at a time → the next one waits
-REQUESTS_IN_FLIGHT = 4
+REQUESTS_IN_FLIGHT = 16
+# s: a state machine gathers what an agent with requests under way answers → it reports that much
+LONGEST_ROUND_SECONDS = 0.5
+# s: an agent with requests under way is silent → its state machine reports what it has gathered
+LONGEST_ROUND_PAUSE_SECONDS = 0.3
+# state machines: of a flock at a time with commands they have not reported on → the others' commands wait
+BUSY_MACHINES = 8
 # s: pause before a refused request is sent again → the pause grows no further
 LONGEST_RETRY_SECONDS = 30.0
 # lines: lines of its log that are told of a task that failed → the last ones are told
@@ -97,6 +103,20 @@ LONGEST_FAILURE_LINE = 200
 FORGOTTEN_KEPT = 4096
 # bytes: one event of a stream → the stream is broken off and connected again
 LARGEST_EVENT_BYTES = 64 * 1024 * 1024
+# bytes: the words of a command to run in a task → it is refused
+EXEC_COMMAND_BYTES = 64 * 1024
+# words: these words → it is refused
+EXEC_MOST_WORDS = 1000
+# cells: rows and columns of a terminal → it is refused, or the command is ended
+EXEC_LARGEST_WINDOW = 10_000
+# characters: the name of a terminal's kind → the command is refused
+LONGEST_TERM = 64
+# bytes: a message to or from a command that runs in a task → it is ended
+EXEC_MESSAGE_BYTES = 128 * 1024
+# bytes: stdin on its way to a command that runs in a task → its client reads on when some was taken
+EXEC_WINDOW_BYTES = 128 * 1024
+# s: wait for the request on a connection to run a command → it is closed
+EXEC_REQUEST_SECONDS = 10.0
 # s: wait for the acknowledgement of an update → the subscriber is dropped, and subscribes again
 ACKNOWLEDGE_SECONDS = 60.0
 
@@ -104,8 +124,12 @@ ACKNOWLEDGE_SECONDS = 60.0
 
 # bytes: one message between actors → its connection is closed
 LARGEST_MESSAGE_BYTES = 256 * 1024 * 1024
+# bytes: messages to one actor that have come in part, together → the connection that brings more is closed
+MOST_UNREAD_BYTES = 512 * 1024 * 1024
 # s: arrival of one message between actors → its connection is closed
 MESSAGE_SECONDS = 60.0
+# s: age of a message between actors, by its signature → it is refused
+OLDEST_MESSAGE_SECONDS = 300.0
 # messages: messages of an actor on their way at a time → the next one is queued
 MOST_TRANSMITS = 500
 # messages: messages kept until an actor is wired → dropped; senders send them again
@@ -120,8 +144,10 @@ LONGEST_ECHO_SECONDS = 60.0
 LONGEST_KEPT_SECONDS = 10.0
 # configs: read from reports and kept, to have each once → the one not used for longest is read again
 CONFIGS_UNPACKED = 4096
+# configs: of an agent's events, kept to read each once → the one not used for longest is read again
+CONFIGS_SEEN = 128
 # bytes: read of one connection to an agent in one go → the rest waits, the agent too
-AGENT_READ_BYTES = 256 * 1024
+AGENT_READ_BYTES = 64 * 1024
 # bytes: the head of an agent's reply → it counts as unanswered
 LARGEST_REPLY_HEAD_BYTES = 64 * 1024
 # bytes: an agent's reply to a request → the rest is not read
@@ -134,8 +160,24 @@ LONGEST_RESTART_SECONDS = 10.0
 RECOVERED_SECONDS = 60.0
 # starts: ends in a row of web or the Supervisor → the launcher gives up, exit code 1
 MOST_STARTS = 10
+# s: pause before web, the Supervisor or a member's actors are started anew → the pause grows no further
+LONGEST_START_PAUSE_SECONDS = 2.0
 # agents: the setting `flock_size` → the start is refused
 LARGEST_FLOCK = 200
+# flocks: the setting `flocks`, flocks of one host → the start is refused
+MOST_FLOCKS = 400
+# members: hosts beside the leader, lost ones too → the longest lost is forgotten, or one more is not used
+MOST_MEMBERS = 64
+# zones: zones by which agents are spread over flocks → agents of further ones are taken for agents of none
+MOST_ZONES = 64
+# s: a send of an actor admin to a silent host → it is sent again, on a new connection
+SILENT_SEND_SECONDS = 6.0
+# s: an answer of the leader to one who wants to join → it counts as unreachable, and is asked again
+LEADER_ANSWER_SECONDS = 2.0
+# s: pause of `join` before a leader that is unreachable is tried again → the pause grows no further
+LONGEST_JOIN_PAUSE_SECONDS = 5.0
+# bytes: an answer of the leader to one who wants to join → it counts as unreachable
+LARGEST_LEADER_ANSWER_BYTES = 4 * 1024 * 1024
 # agents: agents in the agents file → the file is refused, those known stay
 MOST_AGENTS = 10_000
 # bytes: the agents file → the file is refused, those known stay
@@ -223,6 +265,10 @@ LOG_SEARCHERS = 4
 LOG_SEARCH_SECONDS = 10.0
 # signals: signals to tasks that a worker sends at a time → 503, Retry-After
 MOST_SIGNALS = 8
+# commands: commands in tasks that a worker passes on at a time → 503
+MOST_EXECS = 64
+# s: the orderly end of a connection to an agent about a command → it is closed all the same
+EXEC_CLOSE_SECONDS = 2.0
 # chunks: pieces of a followed log on their way to a client → the agent is read no further for now
 LOG_CHUNKS_BUFFERED = 64
 # bytes: a reply that is compressed, at the least → a smaller one is sent as it is
@@ -238,6 +284,10 @@ MOST_HELD_SHOWN = 100
 
 # bytes: the body of a request → 413
 AGENT_BODY_BYTES = 1024 * 1024
+# items: containers in one request of the batch extension → 413
+AGENT_BATCH_ITEMS = 100
+# characters: what is told of one item of a batch → the rest is cut off
+AGENT_RESULT_CHARACTERS = 300
 # watchers: event streams of an agent, one for each scheduler → 503, Retry-After
 AGENT_MOST_WATCHERS = 64
 # followers: logs of an agent that are read along → 503, Retry-After
@@ -258,6 +308,12 @@ AGENT_LOG_LINE_BYTES = 64 * 1024
 AGENT_HISTORY_LINES = 10_000
 # lines: lines that a reader of a log has not taken → the rest is lost, and a line says how many
 AGENT_LINES_WAITING = 1000
+# commands: commands that an agent runs beside tasks at a time → 503
+AGENT_MOST_EXECS = 32
+# s: wait for a task that has just been started, to run a command beside it → 409
+EXEC_BEGIN_SECONDS = 2.0
+# s: silence of such a command and of its client → it is ended
+EXEC_IDLE_SECONDS = 3600.0
 # artifacts: artifacts fetched from one host at a time → the next one waits
 MOST_FETCHES = 4
 # hosts: hosts with turns of their own → others share the turns of the first
@@ -284,6 +340,10 @@ ARCHIVE_READ_BYTES = 16 * 1024 * 1024
 LONGEST_ARCHIVE_NAME = 1024
 # MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
 SMALLEST_MEMORY_LIMIT_MB = 16
+# MB: what is added to the memory limit of a task with the driver oci, for runc → it counts as the task's
+OCI_OVERHEAD_MB = 16
+# processes: what is added to the limit of processes of such a task, for runc → they count as the task's
+OCI_OVERHEAD_PIDS = 32
 # processes: processes and threads of a task whose job does not limit them → it can't make more
 AGENT_TASK_PIDS = 4096
 # s: wait for the kernel to end what is left of a task's processes → its cgroup stays until the next try

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from config.agents_file import Names, spec
-from config.bounds import LARGEST_FLOCK
+from config.bounds import LARGEST_FLOCK, LONGEST_LABEL, MOST_FLOCKS
 from scheduling.placement import algorithm
 
 ENVIRONMENT_PREFIX = "HARPOON_"
@@ -35,11 +35,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     placement: str
     actor_port: int
     actor_address: str
+    secret_file: str
+    leader: str
+    name: str
+    zone: str
+    flocks: int
     flock_size: int
     metrics_seconds: float
     lost_after_seconds: float
     silence_seconds: float
     web_workers: int
+    exec: bool
     host_names: tuple[str, ...]
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -52,6 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def data_path(self) -> Path:
         """The data directory."""
         return Path(self.data)
+
+    @property
+    def secret_path(self) -> Path:
+        """The file of the secret: one that hosts share, or our own in the data directory."""
+        return Path(self.secret_file) if self.secret_file else self.data_path / "secret"
 
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
@@ -127,9 +138,19 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         ipaddress.IPv4Address(settings.actor_address)
     except ValueError:
         yield "actor_address", "it must be an IPv4 address of this host, like 127.0.0.1"
+    if settings.leader:
+        try:
+            split_listen(settings.leader)
+        except ValueError:
+            yield "leader", "it must be the HOST:PORT of its actors, like 10.0.0.1:4445"
+    for name in ("name", "zone"):
+        text = getattr(settings, name)
+        if len(text) > LONGEST_LABEL or not text.isprintable():
+            yield name, f"it must have at most {LONGEST_LABEL} characters, all printable"
     for name, low, high in (
         ("actor_port", 0, 65535),
         ("flock_size", 1, LARGEST_FLOCK),
+        ("flocks", 1, MOST_FLOCKS),
         ("web_workers", 1, 64),
         ("metrics_seconds", 1, 3600),
         ("lost_after_seconds", 1, 86400),

@@ -135,6 +135,11 @@ class Client:
             self._check(response)
             yield self._pieces(response)
 
+    def websocket(self, *path: str) -> tuple[str, bool]:
+        """The address of a WebSocket, by its segments; and whether a proxy may lead to it."""
+        url = self._url(*path)
+        return "ws" + url.removeprefix("http"), not _is_loopback(url)
+
     def _url(self, *path: str) -> str:
         return "/".join([self.endpoint, *(quote(segment, safe="") for segment in path)])
 
@@ -202,9 +207,8 @@ class Client:
         with requests.Session() as session:
             session.mount("http://", _KeepAliveAdapter())
             session.mount("https://", _KeepAliveAdapter())
-            host = urlsplit(url).hostname or ""
             # A proxy set for the internet can't reach this machine's own loopback.
-            session.trust_env = not host.startswith(_LOOPBACK)
+            session.trust_env = not _is_loopback(url)
             try:
                 response = session.request(
                     method,
@@ -235,6 +239,10 @@ class _KeepAliveAdapter(HTTPAdapter):
             if hasattr(socket, name):
                 options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
         super().init_poolmanager(*args, socket_options=options, **kwargs)
+
+
+def _is_loopback(url: str) -> bool:
+    return (urlsplit(url).hostname or "").startswith(_LOOPBACK)
 
 
 def _pause_seconds(attempt: int, retry_after_seconds: float | None) -> float:

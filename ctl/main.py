@@ -17,6 +17,7 @@ from ctl.changes import schedule, unschedule
 from ctl.client import Client
 from ctl.console import console
 from ctl.errors import INTERRUPTED, HarpoonctlError
+from ctl.exec_command import run_in_task
 from ctl.hosts import agent
 from ctl.job_actions import history, restart, revert, start, stop
 from ctl.migrations import migrate, migration, migrations
@@ -27,7 +28,7 @@ from ctl.rebalance import rebalance
 from ctl.session import Output, Session, complain
 from ctl.signals import send_signal
 from ctl.snapshots import snapshot
-from ctl.views import agents, job, jobs, ps, registry, version
+from ctl.views import agents, job, jobs, members, ps, registry, version
 from ctl.watch import events, logs
 from scheduling.durations import Duration
 
@@ -87,11 +88,13 @@ COMMANDS = (
     ps,
     agents,
     agent,
+    members,
     rebalance,
     brake,
     events,
     logs,
     send_signal,
+    run_in_task,
     registry,
     snapshot,
     version,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -11,7 +10,7 @@ from rich.text import Text
 from config.bounds import CTL_LONGEST_SHOWN, MOST_PLACES_SHOWN
 from ctl.migration_shapes import FieldChange, Migration, Past, Plan, PlannedTask
 from ctl.tables import cell, table
-from ctl.text import counted, pretty_json
+from ctl.text import counted, pretty_json, when
 from ctl.waiting_shapes import Waiting
 from scheduling.job import task_index, task_prefix
 
@@ -79,11 +78,6 @@ def _note(past: Past) -> Text:
     if past.current:
         return cell("current", "green")
     return cell(f"given up: {past.reverted}", "red") if past.reverted else cell("")
-
-
-def when(seconds: float) -> str:
-    """A time of the scheduler in the local time; nothing for one that is not known."""
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
 def plan_page(plan: Plan) -> RenderableType:

@@ -95,6 +95,7 @@ class Task(msgspec.Struct, frozen=True):
     exit: ExitStatus | None = None
     error: str | None = None
     restarts: int = 0
+    next_start_at: float | None = None
     stale: bool = False
     foreign: bool = False
     other_copies: list[OtherCopy] | None = None
@@ -173,6 +174,27 @@ class Agents(msgspec.Struct, frozen=True):
     """GET /api/v1/agents."""
 
     agents: list[Agent]
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A host of the convention: `link` since `since`, seconds since 1970."""
+
+    name: str
+    address: str = ""
+    role: str = ""
+    zone: str = ""
+    link: str = ""
+    since: float = 0.0
+    flocks: int = 0
+    most_flocks: int = 0
+    agents: int = 0
+    note: str = ""
+
+
+class Members(msgspec.Struct, frozen=True):
+    """GET /api/v1/members."""
+
+    members: list[Member]
 
 
 class Brake(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ctl.goals import Line
-from ctl.shapes import Agent, Amount, Job, Task, Version
-from ctl.text import addresses, clean, counted, counts_text, task_note
+from ctl.shapes import Agent, Amount, Job, Member, Task, Version
+from ctl.text import addresses, clean, counted, counts_text, task_note, when
 
 _STYLES = {
     "running": "green",
@@ -26,6 +26,8 @@ _STYLES = {
     "ended": "red",
     "unclear": "red",
     "stale": "red",
+    "lost": "red",
+    "refused": "red",
 }
 
 _WIDEST_ADDRESS = 24
@@ -178,6 +180,30 @@ def agents_table(agents: Sequence[Agent]) -> RenderableType:
             for agent in agents
         ],
         right=("TASKS", "CPU", "MEM MB"),
+    )
+
+
+def members_table(members: Sequence[Member]) -> RenderableType:
+    """The hosts of the convention, one line each."""
+    if not members:
+        return Text("no members")
+    return table(
+        ["MEMBER", "ADDRESS", "ROLE", "ZONE", "STATUS", "SINCE", "FLOCKS", "AGENTS", "NOTE"],
+        [
+            [
+                member.name,
+                member.address,
+                member.role,
+                member.zone,
+                status_cell(member.link),
+                when(member.since),
+                f"{member.flocks}/{member.most_flocks}",
+                member.agents,
+                member.note,
+            ]
+            for member in members
+        ],
+        right=("FLOCKS", "AGENTS"),
     )
 
 

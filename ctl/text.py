@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,11 @@ def pretty_json(value: Any, indent: int | None = 2) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     # Only newlines of the layout are left of C0: JSON itself escapes those inside strings.
     return _HARMFUL.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
+def when(seconds: float) -> str:
+    """A time of the scheduler in the local time; nothing for one that is not known."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
 def counted(number: int, thing: str) -> str:
@@ -110,6 +116,9 @@ def task_note(task: Task, waiting: Waiting | None = None) -> str:
         notes.append(task.health.last)
     if task.restarts:
         notes.append(f"restarted {task.restarts}×")
+    if task.next_start_at:
+        at = datetime.fromtimestamp(task.next_start_at).strftime("%H:%M:%S")
+        notes.append(f"is started again at {at}")
     notes += [f"another copy on {copy.agent} ({copy.status})" for copy in task.other_copies or ()]
     return ", ".join(notes)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 import click
 import msgspec
 
+from config.version import version as version_here
 from ctl.names import Found, find, unknown
 from ctl.options import output_option
 from ctl.session import Session
-from ctl.shapes import Agents, Job, Jobs, Tasks
-from ctl.tables import agents_table, job_page, jobs_table, registry_table, tasks_table
+from ctl.shapes import Agents, Job, Jobs, Members, Tasks
+from ctl.tables import agents_table, job_page, jobs_table, members_table, registry_table, tasks_table
 
 
 def all_jobs(session: Session) -> list[Job]:
@@ -90,6 +90,18 @@ def agents(session: Session) -> None:
 @click.command()
 @output_option
 @click.pass_obj
+def members(session: Session) -> None:
+    """List the hosts that agents are followed from: the leader, and those that have joined it."""
+    answer = session.client.get("api", "v1", "members")
+    if session.as_json:
+        session.json(answer.json())
+    else:
+        session.show(members_table(answer.read_as(Members).members))
+
+
+@click.command()
+@output_option
+@click.pass_obj
 def registry(session: Session) -> None:
     """Show what is registered: every job config by its hash (with -o json, the old registry file)."""
     answer = session.client.get("api", "v0", "registry")
@@ -109,17 +121,9 @@ class _Version(msgspec.Struct, frozen=True):
 def version(session: Session) -> None:
     """Show the version of harpoonctl and of the scheduler."""
     if not session.as_json:
-        session.line(f"harpoonctl {own_version()}")
+        session.line(f"harpoonctl {version_here()}")
     answer = session.client.get("api", "v1", "version")
     if session.as_json:
         session.json(answer.json())
     else:
         session.line(f"scheduler {answer.read_as(_Version).version} at {session.client.endpoint}")
-
-
-def own_version() -> str:
-    """The version of the installed package."""
-    try:
-        return metadata.version("harpoon-scheduler")
-    except metadata.PackageNotFoundError:
-        return "not installed"

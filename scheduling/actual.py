@@ -13,10 +13,11 @@ import msgspec
 from scheduling.container import ContainerInstance, HostResources, Metrics
 from scheduling.desired import Intent
 from scheduling.lifecycle import Phase
+from scheduling.members import MemberStatus
 from scheduling.replica import Changes, Key, Replica, Update
 from scheduling.roster import NurseryStatus
 
-AGENT, CONTAINER, METRICS, NURSERY = "agent", "container", "metrics", "nursery"
+AGENT, CONTAINER, METRICS, NURSERY, MEMBER = "agent", "container", "metrics", "nursery", "member"
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +102,13 @@ class Actual:
         self.containers: dict[str, dict[str, ContainerReport]] = {}
         self.metrics: dict[str, dict[str, Metrics]] = {}
         self.nurseries: dict[str, NurseryStatus] = {}
+        self.members: dict[str, MemberStatus] = {}
         self.by_task: dict[str, set[str]] = {}
         self._tables: dict[str, dict[str, Any]] = {
             AGENT: self.agents,
             METRICS: self.metrics,
             NURSERY: self.nurseries,
+            MEMBER: self.members,
         }
 
     def copy(self) -> Actual:

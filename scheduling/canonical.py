@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,6 +19,8 @@ from scheduling.durations import Duration
 _ESCAPED = re.compile('["\\\\<>&\x00-\x1f\u2028\u2029\ud800-\udfff]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 HASH_DIGITS = 7
+
+Writer = Callable[[Any], str]
 
 
 class GoStruct(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +39,7 @@ def go_json(value: Any) -> bytes:
     Takes GoStructs, mappings with text keys, lists, tuples, text, numbers, booleans, Durations and
     None. Fields that are `msgspec.UNSET` are left out. Raises TypeError for anything else.
     """
-    parts: list[str] = []
-    _write(value, parts)
-    return "".join(parts).encode("utf-8")
+    return _text(value).encode("utf-8")
 
 
 def job_hash(job_name: str, canonical: bytes) -> str:
@@ -48,49 +48,48 @@ def job_hash(job_name: str, canonical: bytes) -> str:
     return f"{job_name}-{digest[:HASH_DIGITS]}"
 
 
-def _write(value: Any, parts: list[str]) -> None:
-    if value is None:
-        parts.append("null")
-    elif value is True or value is False:
-        parts.append("true" if value else "false")
-    elif isinstance(value, str):
-        parts.append(go_text(value))
-    elif isinstance(value, int):
-        parts.append(str(int(value)))
-    elif isinstance(value, float):
-        parts.append(go_float(value))
-    elif isinstance(value, Duration):
-        parts.append(f'"{value}"')
-    elif isinstance(value, GoStruct):
-        pairs = [
-            (name, field)
-            for name in value.go_order or value.__struct_fields__
-            if (field := getattr(value, name)) is not msgspec.UNSET
-            and not (name in value.omit_empty and not field)
-        ]
-        _write_pairs(pairs, parts)
-    elif isinstance(value, Mapping):
-        _write_pairs([(key, value[key]) for key in sorted(value, key=_bytewise)], parts)
-    elif isinstance(value, list | tuple):
-        parts.append("[")
-        for position, item in enumerate(value):
-            if position:
-                parts.append(",")
-            _write(item, parts)
-        parts.append("]")
-    else:
-        raise TypeError(f"{type(value).__name__} has no Go JSON form")
+def _text(value: Any) -> str:
+    return _WRITERS[type(value)](value)
 
 
-def _write_pairs(pairs: list[tuple[str, Any]], parts: list[str]) -> None:
-    parts.append("{")
-    for position, (key, item) in enumerate(pairs):
-        if position:
-            parts.append(",")
-        parts.append(go_text(key))
-        parts.append(":")
-        _write(item, parts)
-    parts.append("}")
+class _Writers(dict[type, Writer]):
+    """How values of each type are written: found out once, since there are few types and many values."""
+
+    def __missing__(self, kind: type) -> Writer:
+        self[kind] = write = _struct_writer(kind) if issubclass(kind, GoStruct) else _plain_writer(kind)
+        return write
+
+
+def _plain_writer(kind: type) -> Writer:
+    for base, write in _PLAIN.items():
+        if issubclass(kind, base):
+            return write
+    raise TypeError(f"{kind.__name__} has no Go JSON form")
+
+
+def _struct_writer(kind: type[GoStruct]) -> Writer:
+    names = kind.go_order or kind.__struct_fields__
+    fields = [(name, f"{go_text(name)}:", name in kind.omit_empty) for name in names]
+
+    def write(value: Any) -> str:
+        members = []
+        for name, key, omit_empty in fields:
+            field = getattr(value, name)
+            if field is not msgspec.UNSET and not (omit_empty and not field):
+                members.append(key + _text(field))
+        return "{" + ",".join(members) + "}"
+
+    return write
+
+
+def _mapping(value: Mapping[str, Any]) -> str:
+    return (
+        "{" + ",".join([f"{go_text(key)}:{_text(value[key])}" for key in sorted(value, key=_bytewise)]) + "}"
+    )
+
+
+def _sequence(value: Sequence[Any]) -> str:
+    return "[" + ",".join([_text(item) for item in value]) + "]"
 
 
 def _bytewise(key: str) -> bytes:
@@ -130,3 +129,18 @@ def go_float(number: float) -> str:
     power = point - 1
     tail = f".{digits[1:]}" if digits[1:] else ""
     return f"{sign}{digits[0]}{tail}e{'-' if power < 0 else '+'}{abs(power)}"
+
+
+# A type is written as the first of these that it is: true and false are whole numbers, too.
+_PLAIN: dict[type, Writer] = {
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    str: go_text,
+    int: lambda value: str(int(value)),
+    float: go_float,
+    Duration: lambda value: f'"{value}"',
+    Mapping: _mapping,
+    list: _sequence,
+    tuple: _sequence,
+}
+_WRITERS = _Writers()

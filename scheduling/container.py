@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
 
+from config.bounds import CONFIGS_SEEN
 from scheduling.canonical import GoStruct
-from scheduling.job import ContainerConfig, decode_hook
+from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig, decode_hook
 
 CREATED, RUNNING, FINISHED, FAILED, DELETED = "created", "running", "finished", "failed", "deleted"
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
@@ -146,6 +148,55 @@ class StateEvent(GoStruct, frozen=True, kw_only=True):
 
     resources: HostResources = HostResources()
     containers: dict[str, ContainerInstance] = msgspec.field(default_factory=dict)
+
+
+class _SeenInstance(msgspec.Struct, frozen=True):
+    """A `ContainerInstance`; its config is not read yet."""
+
+    container_id: str = ""
+    status: str = ""
+    config: msgspec.Raw = msgspec.Raw(b"{}")
+    process_state: ProcessState = ProcessState()
+    last_lines: list[str] = msgspec.field(default_factory=list)
+    health: TaskHealth | None = None
+
+
+class _SeenEvent(msgspec.Struct, frozen=True):
+    """A `StateEvent`."""
+
+    resources: HostResources = HostResources()
+    containers: dict[str, _SeenInstance] = msgspec.field(default_factory=dict)
+
+
+assert _SeenInstance.__struct_fields__ == ContainerInstance.__struct_fields__, "every field is read"  # noqa: S101
+_SEEN_EVENT_DECODER = msgspec.json.Decoder(_SeenEvent, dec_hook=decode_hook)
+
+
+def read_event(data: bytes) -> StateEvent:
+    """The event in these bytes. Each event of a container has its whole config, which is read once.
+
+    Raises msgspec.MsgspecError or ValueError.
+    """
+    event = _SEEN_EVENT_DECODER.decode(data)
+    return StateEvent(
+        resources=event.resources,
+        containers={
+            task: ContainerInstance(
+                container_id=seen.container_id,
+                status=seen.status,
+                config=_config(bytes(seen.config)),
+                process_state=seen.process_state,
+                last_lines=seen.last_lines,
+                health=seen.health,
+            )
+            for task, seen in event.containers.items()
+        },
+    )
+
+
+@lru_cache(CONFIGS_SEEN)
+def _config(data: bytes) -> ContainerConfig:
+    return CONTAINER_CONFIG_DECODER.decode(data)
 
 
 STATE_EVENT_DECODER = msgspec.json.Decoder(StateEvent, dec_hook=decode_hook)

@@ -60,20 +60,26 @@ class Duration:
         return self.nanoseconds / 1e9
 
     def __str__(self) -> str:
-        sign = "-" if self.nanoseconds < 0 else ""
-        size = abs(self.nanoseconds)
-        if size == 0:
-            return "0s"
-        if size < 1_000_000_000:
-            for unit in ("ms", "µs", "ns"):
-                if size >= _UNITS_NANOSECONDS[unit]:
-                    return sign + _fraction(size, _UNITS_NANOSECONDS[unit]) + unit
-        minutes, rest = divmod(size, _UNITS_NANOSECONDS["m"])
-        hours, minutes = divmod(minutes, 60)
-        spelled = _fraction(rest, _UNITS_NANOSECONDS["s"]) + "s"
-        if hours:
-            return f"{sign}{hours}h{minutes}m{spelled}"
-        return f"{sign}{minutes}m{spelled}" if minutes else sign + spelled
+        return _spelled(self.nanoseconds)
+
+
+@lru_cache(maxsize=4096)
+def _spelled(nanoseconds: int) -> str:
+    """Every config of every job repeats the same few durations."""
+    sign = "-" if nanoseconds < 0 else ""
+    size = abs(nanoseconds)
+    if size == 0:
+        return "0s"
+    if size < 1_000_000_000:
+        for unit in ("ms", "µs", "ns"):
+            if size >= _UNITS_NANOSECONDS[unit]:
+                return sign + _fraction(size, _UNITS_NANOSECONDS[unit]) + unit
+    minutes, rest = divmod(size, _UNITS_NANOSECONDS["m"])
+    hours, minutes = divmod(minutes, 60)
+    spelled = _fraction(rest, _UNITS_NANOSECONDS["s"]) + "s"
+    if hours:
+        return f"{sign}{hours}h{minutes}m{spelled}"
+    return f"{sign}{minutes}m{spelled}" if minutes else sign + spelled
 
 
 def _fraction(size: int, unit: int) -> str:

@@ -72,11 +72,14 @@ class Executor:
     def __init__(self, agent: str, rng: Random, in_flight_limit: int = REQUESTS_IN_FLIGHT) -> None:
         self.agent = agent
         self._rng = rng
-        self._limit = in_flight_limit
+        # How many containers may have a request under way.
+        self.in_flight_limit = in_flight_limit
         self._records: dict[str, _Record] = {}
         self._changed: dict[str, None] = {}
         self._ready: dict[str, None] = {}
         self._in_flight = 0
+        # Containers with a request under way, or one that the event stream has not proven yet.
+        self._pending: set[str] = set()
         self._forgotten: dict[str, int] = {}
         self._due_at = FOREVER
         # Set when the agent contradicts what the stream said: only its full state settles that.
@@ -156,13 +159,13 @@ class Executor:
         self._due_by(until)
 
     @property
-    def in_flight(self) -> int:
-        """How many requests are under way."""
-        return self._in_flight
+    def busy(self) -> bool:
+        """Whether a reply is expected, or an event that proves a request."""
+        return bool(self._pending)
 
     def has_requests(self, now: float) -> bool:
         """Whether `requests` would return any now."""
-        return self._in_flight < self._limit and any(
+        return self._in_flight < self.in_flight_limit and any(
             not record.in_flight and record.retry_at <= now and STEPS[record.phase, record.goal] is not None
             for record in map(self._records.get, self._ready)
             if record is not None
@@ -172,7 +175,7 @@ class Executor:
         """The requests to send now; each counts as in flight until `replied`."""
         sending: list[Request] = []
         for task in list(self._ready):
-            if self._in_flight >= self._limit:
+            if self._in_flight >= self.in_flight_limit:
                 break
             record = self._records.get(task)
             del self._ready[task]
@@ -185,6 +188,7 @@ class Executor:
             record.in_flight = True
             record.deadline = now + DEADLINE_SECONDS[step]
             self._in_flight += 1
+            self._pending.add(task)
             self._changed[task] = None
             sending.append(Request(task=task, step=step, body=record.config if step is Input.PUT else b""))
         return sending
@@ -314,6 +318,7 @@ class Executor:
         settled = not record.in_flight and not record.doubt_until
         if record.phase is Phase.ABSENT and not record.goal and settled:
             self._records.pop(record.task, None)
+            self._pending.discard(record.task)
 
     def _report(self, task: str) -> ContainerReport | None:
         record = self._records.get(task)
@@ -341,6 +346,8 @@ class Executor:
     def _touch(self, record: _Record) -> None:
         self._changed[record.task] = None
         self._ready[record.task] = None
+        if not record.in_flight and record.phase not in PENDING:
+            self._pending.discard(record.task)
 
 
 def _is_proof(record: _Record) -> bool:

@@ -74,7 +74,7 @@ def schedule(desired: Desired, mutation: ScheduleJob, version: int, now: float) 
     refused = _under_way(desired, config.key) or circular(desired, config)
     if refused is not None:
         return refused, {}
-    history = recorded(desired, config, now)
+    history = recorded(desired, config, name, now)
     job = Job(
         prefix=name,
         hash=name,
@@ -148,7 +148,7 @@ def rescale(
     text = f"{config.key} has been rescaled from {job.config.scale} to {config.scale}"
     if config.scale == job.config.scale:
         text = f"the policy of {config.key} has been changed"
-    history = recorded(desired, config, now)
+    history = recorded(desired, config, name, now)
     changed = msgspec.structs.replace(job, hash=name, config=config, version=version, number=history.current)
     return Answer(result="changed", message=text, hash=name), {
         (JOB, job.prefix): changed,
@@ -156,10 +156,12 @@ def rescale(
     }
 
 
-def recorded(desired: Desired, config: JobConfig, now: float) -> History:
-    """The history of a job with this config as its newest version."""
+def recorded(desired: Desired, config: JobConfig, name: str, now: float) -> History:
+    """The history of a job with this config as its newest version; `name` is its hash, which costs more to
+    find out than all the rest.
+    """
     history = known_history(desired, config.key)
-    return history.with_version(Past(number=history.next_number, hash=config.hash(), config=config, at=now))
+    return history.with_version(Past(number=history.next_number, hash=name, config=config, at=now))
 
 
 def known_history(desired: Desired, key: JobKey) -> History:

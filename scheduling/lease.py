@@ -32,6 +32,11 @@ class Lease:
         self.until = NEVER
         self._asked_at = NEVER
 
+    @property
+    def granted_at(self) -> float:
+        """When what was granted last was asked for."""
+        return self.until - LEASE_SECONDS
+
     def valid(self, now: float) -> bool:
         """Whether we may command now."""
         return now < self.until

@@ -162,7 +162,7 @@ def begin(
         text = f"the hash {name} belongs to {owner.config.key}; change any field"
         return Answer(result="conflict", message=text, hash=name), {}
     same = name == old.hash
-    history = known_history(desired, config.key) if same else recorded(desired, config, now)
+    history = known_history(desired, config.key) if same else recorded(desired, config, name, now)
     new = Job(
         prefix=prefix,
         hash=name,

@@ -47,15 +47,16 @@ class EventParser:
             data = data.removeprefix(b"\n")
             self._skip_newline = False
         events: list[Event] = []
-        start = 0
-        for end in _LINE_END.finditer(data):
-            line = b"".join([*self._chunks, data[start : end.start()]])
+        *lines, rest = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
+        if lines and self._chunks:
+            lines[0] = b"".join([*self._chunks, lines[0]])
+        if lines:
             self._chunks, self._chunk_bytes = [], 0
-            start = end.end()
+        for line in lines:
             self._take(line, events)
-        if start < len(data):
-            self._chunks.append(data[start:])
-            self._chunk_bytes += len(data) - start
+        if rest:
+            self._chunks.append(rest)
+            self._chunk_bytes += len(rest)
         # A "\r" that ends the chunk may be the first half of "\r\n".
         self._skip_newline = data.endswith(b"\r")
         if self._data_bytes + self._chunk_bytes > self._largest:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actors.store import StoreError
 from scheduling.answer import Answer
 from scheduling.replica import Key
 from simulation.stage import ActorEndedError
+
+
+class Process(Protocol):
+    """What can have the disk."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
 
 
 class Disk:
@@ -20,13 +28,22 @@ class Disk:
         self.state: dict[Key, Any] = {}
         self.answers: dict[str, tuple[str, Answer]] = {}
         self.full = False
-        self.holder: object = None
         # The registry dies at its next commit: "before" it or "after" it is on the disk.
         self.cut: str = ""
         self.on_commit: Callable[[Mapping[Key, Any], dict[str, tuple[str, Answer]]], None] = (
             lambda _changes, _answers: None
         )
         self.twice: list[str] = []
+        # The lock ends with the process that has it.
+        self.owner: Process | None = None
+        self.who_acts: Callable[[], Process | None] = lambda: None
+
+    def lock(self) -> None:
+        """Whoever acts now has the disk from now on. Raises StoreError when another process has it."""
+        holder, owner = self.owner, self.who_acts()
+        if holder is not None and holder is not owner and holder.alive:
+            raise StoreError("another registry uses the disk; one at a time")
+        self.owner = owner
 
     def commit(
         self, version: int, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]
@@ -56,8 +73,8 @@ class MemoryStore:
     disk: Disk
 
     def __init__(self, _directory: Path) -> None:
-        """The lock of the real one lets no two registries write: who hung while another began does not."""
-        self.disk.holder = self
+        """Take the lock. Raises StoreError while another process that lives has it."""
+        self.disk.lock()
 
     def load(self) -> tuple[int, dict[Key, Any]]:
         """The version and the whole state."""
@@ -71,8 +88,6 @@ class MemoryStore:
         self, version: int, changes: Mapping[Key, Any], answers: Iterable[tuple[str, tuple[str, Answer]]]
     ) -> None:
         """Write all of it durably, or nothing. Raises StoreError."""
-        if self.disk.holder is not self:
-            raise ActorEndedError("another registry has the store")
         self.disk.commit(version, changes, dict(answers))
 
 

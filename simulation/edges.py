@@ -14,9 +14,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import actors.supervisor
+from config.version import version
+from scheduling.members import Offer
 from simulation.clock import Clock
 from simulation.stage import ActorEndedError, Stage
 
+# What the leader's host says of itself; all flocks are made there.
+LEADERS_OFFER = Offer(name="leader", zone="", flocks=20, version=version())
 _BUG_EXIT = actors.base._BUG_EXIT
 
 
@@ -75,7 +79,8 @@ class Outside:
             "RequestSenders": self.make_senders,
             "boot_seconds": self.clock.monotonic,
             "is_remote": lambda _address: self.remote,
-            "has_members": lambda: self.remote,
+            "has_members": lambda _settings: self.remote,
+            "own_offer": lambda _settings: ("simulated:0", LEADERS_OFFER),
         }
 
     def _exit(self, code: int) -> None:

@@ -39,7 +39,7 @@ class Facts:
         self.configs: dict[str, JobConfig] = {}
         # Every (task, agent) that ever had a placement.
         self.placed: set[tuple[str, str]] = set()
-        # And those that were meant to run there.
+        # And those that were meant to run there, since they were last proven absent.
         self.meant: set[tuple[str, str]] = set()
         # By (task, agent): who was lost, as far as the transformer knew, when it commanded the task there.
         self.lost_then: dict[tuple[str, str], set[str]] = {}
@@ -78,6 +78,7 @@ class Facts:
         self.once_abandoned |= self.abandoned
         self.abandoned -= now
         self.placed |= now
+        self.meant -= left
         if new is not None and new.running is not None:
             self.meant.add((new.task, new.running))
 

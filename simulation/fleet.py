@@ -51,7 +51,7 @@ class Fleet:
         self.addresses: dict[str, str] = {}
         try:
             for number in range(options.agents):
-                agent = FleetAgent(f"sim-{number + 1:0{digits}}", host, self.world)
+                agent = FleetAgent(f"sim-{number + 1:0{digits}}", host, self.world, options.batch)
                 wanted = options.base_port + number if options.base_port else 0
                 port = Port(self.loop, agent, options.listen, wanted, reply_delay)
                 self.addresses[agent.name] = port.address
@@ -171,6 +171,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         metavar="K",
         help="an agent's samples in K parts",
     )
+    add("--batch", type=_between(0, 1000), default=0, metavar="N", help="take N items in one request; 0: no")
     add("--mem", type=_between(0, 2**40), default=262_144, metavar="MB", help="of each host")
     add("--cpu", type=float, default=64.0, metavar="CORES", help="of each host")
     add("--storage", type=_between(0, 2**60), default=322_122_547_200, metavar="BYTES", help="of each host")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from simulation.fleet_batch import BATCH_PATH, carry_out, stream_head
 from simulation.fleet_container import STOPPED, Container, template_of
 from simulation.fleet_life import Life, Stream
-from simulation.fleet_wire import JSON, STREAM_HEAD, Request, reply
+from simulation.fleet_wire import JSON, Request, reply
 
 _ID = re.compile(rb"[A-Za-z0-9_.-]{1,200}")
 
@@ -36,6 +37,14 @@ class FleetAgent(Life):
         if world.happens(failures.refuse):
             world.refusals += 1
             return _REFUSED
+        target = request.target.partition(b"?")[0]
+        if self.batch_items and target == BATCH_PATH:
+            if request.method != b"POST":
+                return _NOT_ALLOWED
+            return carry_out(request.body, self.batch_items, lambda item: self._answer(item, stream))
+        return self._answer(request, stream)
+
+    def _answer(self, request: Request, stream: Stream) -> bytes:
         path = request.target.partition(b"?")[0].split(b"/")
         if path[:3] != [b"", b"api", b"v0"] or not 4 <= len(path) <= 6:
             return _NOT_FOUND
@@ -59,7 +68,7 @@ class FleetAgent(Life):
         self.flush()  # what is in the first event must not follow it again
         self.streams.append(stream)
         world.events += 1
-        return STREAM_HEAD + self._event(members)
+        return stream_head(self.batch_items) + self._event(members)
 
     def _one(self, request: Request, name: bytes) -> bytes:
         container = self.containers.get(name)

@@ -38,9 +38,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 class Life:
     """Containers, and whoever follows them."""
 
-    def __init__(self, name: str, host: Host, world: World) -> None:
+    def __init__(self, name: str, host: Host, world: World, batch_items: int = 0) -> None:
         self.name = name
         self.host = host
+        # So many containers it takes in one request; 0: one at a time, as v0 does.
+        self.batch_items = batch_items
         self.containers: dict[bytes, Container] = {}
         self.streams: list[Stream] = []
         self.events: list[bytes] = []

@@ -36,7 +36,9 @@ def starts_nowhere_else(facts: Facts, agent: str, task: str) -> Violation | None
         lost = not isinstance(known, Agent) or known.lost_since is not None
         # A copy from an old disk was proven absent before; a command given since can't be taken back.
         # One that a late request has made, and nobody will start, is removed.
-        idle = container.runs == 0 and container.status != RUNNING and facts.copy(task, name) is None
+        copy, asked = facts.copy(task, name), container.late_at is None
+        unwanted = copy is None or (copy.intent == "stop" and not asked)
+        idle = container.runs == 0 and container.status != RUNNING and unwanted
         # Of a job that was imported and gone before its agent was known nobody can know.
         unknowable = (task, name) in facts.unknowable or (task, name) in facts.once_abandoned
         # What was commanded while the other one was lost is carried out, though that one is back meanwhile.

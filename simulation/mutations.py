@@ -184,7 +184,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="a refused put is doubted",
         patches=((executor, "REFUSED_SECONDS", -1e9),),
-        profile=aimed("500 but did", "is slow", requests=(20, 40)),
+        profile=aimed("500 but did", requests=(40, 60)),
     ),
     Mutation(
         name="an imported job that goes early is stopped",

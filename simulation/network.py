@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from actors import agent_requests, agent_stream
+from actors import agent_questions, agent_requests, agent_stream
 from actors.agent_link import Broken, Happening, Probed, Replied, Saw
 from config.bounds import LONGEST_RECONNECT_SECONDS
 from scheduling.container import StateEvent
@@ -200,9 +200,15 @@ class RequestSenders:
 
     def __init__(self, network: Network, agent: Agent, mailbox: Mailbox) -> None:
         self._network, self._agent, self._mailbox = network, agent, mailbox
+        # The state machine says so many; agents here take none.
+        self.batch_items = 0
 
-    def send(self, request: Request, _lease_until: float) -> None:
-        """Let the request travel; what becomes of it comes to the mailbox."""
+    def send(self, requests: list[Request], _lease_until: float) -> None:
+        """Let the requests travel; what becomes of them comes to the mailbox."""
+        for request in requests:
+            self._send(request)
+
+    def _send(self, request: Request) -> None:
         network, clock, rng = self._network, self._network.clock, self._network.rng
         network.requests += 1
         network.on_request(self._agent, self._mailbox.owner)
@@ -293,7 +299,7 @@ class _Exchange:
             network.clock.after(network.delay(), lambda: self.ends("unanswered", "BadStatusLine"))
             return
         right = _VERBS[request.step]
-        outcome, error = agent_requests.judge(
+        outcome, error = agent_questions.judge(
             status, right, f"{request.step}: the agent answered {status} {text}"
         )
         late = network.rng.uniform(3.0, 20.0) if agent.slow_until > network.clock.now else 0.0

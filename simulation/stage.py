@@ -94,6 +94,9 @@ class Backstage:
         """Make a child."""
         return self.stage.create(kind, self).address
 
+    def notifyOnSystemRegistrationChanges(self, *_: Any) -> None:  # noqa: N802 - Thespian's name
+        """No host comes or goes here; whether flocks are on this one is said by `Outside.remote`."""
+
     def wakeupAfter(self, period: timedelta, payload: Any = None) -> None:  # noqa: N802 - Thespian's name
         """Send ourselves a message later."""
         wakeup = WakeupMessage(period, payload)

@@ -77,6 +77,7 @@ class World:
         self.users = Users(self.stage, rng, self._registry, self._moves)
         self.reach = Reach()
         self.outside = Outside(self.clock, rng, self.stage)
+        self.disk.who_acts = lambda: self.stage.acting
         self.outside.make_store = store_on(self.disk)
         self.outside.make_mailbox = self.network.mailbox
         self.outside.make_stream = self.network.stream

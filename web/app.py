@@ -6,16 +6,18 @@ In the picture this is `web`: it holds a replica of both states, shows it, and h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import falcon
 import falcon.asgi
 
+from config.version import version
 from scheduling.placement import Algorithm, least_used
 from web import (
     health,
+    members,
+    task_exec,
     task_signals,
     v0,
     v1_agents,
@@ -37,10 +39,9 @@ from web.metrics import Metrics, Read, RequestCounter
 from web.openapi import OpenApi, docs_html
 from web.problems import add_handlers
 from web.requests_in import OriginGuard
+from web.task_exec import TaskExec
 from web.v0_pages import V0Pages
 from web.v1_plan import Planner
-
-DISTRIBUTION = "harpoon-scheduler"
 
 
 def create_app(
@@ -49,17 +50,19 @@ def create_app(
     *,
     strict: bool = True,
     algorithm: Algorithm = least_used,
+    exec_allowed: bool = True,
     register_token: Path | None = None,
 ) -> falcon.asgi.App[Any, Any]:
     """The ASGI app of one worker. `hosts`: the only names it may be called by; None for any.
 
-    `algorithm`: what the scheduler places by, for plans. `register_token`: the file whose token lets agents
-    register; without it none may.
+    `algorithm`: what the scheduler places by, for plans. `exec_allowed`: whether commands may run in tasks.
+    `register_token`: the file whose token lets agents register; without it none may.
     """
     state = cluster.state
     encoded = Encoded(state)
     hub = Hub(state, encoded)
     logs = AgentLogs()
+    execs = TaskExec(cluster, encoded, allowed=exec_allowed)
     counter = RequestCounter()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=counter)
     app.add_middleware(OriginGuard(hosts, strict=strict))
@@ -73,10 +76,12 @@ def create_app(
     v1_agents.add_routes(app, cluster, encoded)
     v1_registration.add_routes(app, cluster, register_token)
     v1_brake.add_routes(app, cluster)
+    members.add_routes(app, cluster)
     v1_rebalance.add_routes(app, cluster, planner)
     v1_snapshot.add_routes(app, cluster)
     task_logs.add_routes(app, cluster, encoded, logs)
     task_signals.add_routes(app, cluster, encoded)
+    task_exec.add_route(app, execs)
     app.add_route("/api/v1/events", Events(state, hub))
     app.add_route("/api/v1/version", health.Version(version()))
     app.add_route("/health/live", health.Live())
@@ -86,6 +91,7 @@ def create_app(
         "harpoon_reads_waiting": ("Reads that wait for a version here.", lambda: state.reads_waiting),
         "harpoon_writes_waiting": ("Changes that wait for the registry here.", lambda: state.writes_waiting),
         "harpoon_log_followers": ("Followed logs of this worker.", lambda: logs.followers),
+        "harpoon_execs": ("Commands that run in tasks by this worker.", lambda: execs.running),
     }
     app.add_route("/metrics", Metrics(encoded, counter, gauges))
     app.add_route("/openapi.json", OpenApi(version()))
@@ -103,11 +109,3 @@ class EndOfStreams:
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Called by the server, once."""
         self._hub.close()
-
-
-def version() -> str:
-    """The version of the program that is installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -11,6 +11,7 @@ import msgspec
 from web import limits
 from web.cluster import ClusterState
 from web.encoded import JSON
+from web.members import members
 from web.supervision import supervision
 
 
@@ -32,7 +33,7 @@ class Ready:
         self._state = state
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """`{"ready":…,"why":[…],"brake":…,"brake_released":…,"actors":[…],"supervision":[…],"version":N}`."""
+        """`{"ready":…,"why":[…],"brake":…,"actors":[…],"supervision":[…],"members":[…],"version":N}`."""
         body = readiness(self._state, time.time())
         resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
@@ -67,6 +68,8 @@ def readiness(state: ClusterState, now: float) -> dict[str, Any]:
         ],
         # Who keeps dying, and when it is tried again; actors below the supervisor's own too.
         "supervision": supervision(state, now),
+        # A lost one is no reason not to be ready: its agents are followed from elsewhere.
+        "members": members(state),
         "version": state.version,
     }
 

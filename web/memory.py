@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from scheduling.actual import AGENT, CONTAINER, METRICS, NURSERY, AgentStatus, ContainerReport
+from scheduling.actual import AGENT, CONTAINER, MEMBER, METRICS, NURSERY, AgentStatus, ContainerReport
 from scheduling.answer import Answer
 from scheduling.container import CREATED, RUNNING, ContainerInstance, HostResources, Metrics, ProcessState
 from scheduling.desired import Copy, Intent
 from scheduling.job import task_prefix
 from scheduling.lifecycle import Phase
 from scheduling.lost import Brake
+from scheduling.members import MemberStatus
 from scheduling.registry import (
     AgentSpec,
     Mutation,
@@ -194,6 +195,10 @@ class InMemoryCluster:
     def report_nursery(self, owner: str, status: NurseryStatus) -> None:
         """Say how an actor's children are doing."""
         self._publish("actual", {(NURSERY, owner): status})
+
+    def report_member(self, status: MemberStatus) -> None:
+        """Say how a host of the convention is."""
+        self._publish("actual", {(MEMBER, status.address): status})
 
     def report_actor(self, status: ActorStatus) -> None:
         """Say how an actor is."""

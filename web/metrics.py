@@ -11,6 +11,7 @@ import falcon.asgi
 
 from web.cluster import ClusterState
 from web.encoded import Encoded
+from web.members import MemberView, members
 from web.shapes import Counts
 from web.supervision import supervision
 
@@ -116,7 +117,21 @@ def _cluster(lines: list[str], state: ClusterState, encoded: Encoded, now: float
             for field in Counts.__struct_fields__
         ],
     )
+    _members(lines, state)
     _actors(lines, state, now)
+
+
+def _members(lines: list[str], state: ClusterState) -> None:
+    gauges: list[tuple[str, str, Callable[[MemberView], float]]] = [
+        ("up", "Whether a host of the convention is there, and used.", lambda each: each.link == "connected"),
+        ("flocks", "Flocks that are on it.", lambda each: each.flocks),
+        ("agents", "Agents that are followed from there.", lambda each: each.agents),
+    ]
+    for name, text, read in gauges:
+        samples = [
+            ({"member": each.name, "address": each.address}, float(read(each))) for each in members(state)
+        ]
+        _add(lines, f"harpoon_member_{name}", "gauge", text, samples)
 
 
 def _lost(state: ClusterState) -> int:

@@ -13,6 +13,7 @@ from scheduling.job import JobConfig
 from scheduling.snapshot import Snapshot
 from scheduling.update import Update
 from web.encoded import JSON
+from web.members import MemberView
 from web.operation import Operation
 from web.operations import OPERATIONS
 from web.pages import Page, send_page
@@ -63,6 +64,7 @@ def _schemas() -> dict[str, Any]:
         TaskView,
         AgentView,
         BrakeView,
+        MemberView,
         ChangeReply,
         RegistrationReply,
         RestoreReply,

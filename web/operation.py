@@ -1,4 +1,4 @@
-"""One row of the table of what the scheduler understands, and what many rows have in common."""
+"""What a line of the tables of operations says, and what many of them share."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ WAIT = (
     ("wait", 'How long, like "30s"; at most 60s.'),
 )
 WRITE = (("Idempotency-Key", "1 to 128 printable ASCII characters; makes repeating safe."),)
+IF = (
+    ("If-Match", "The job's version as its ETag gave it, or *."),
+    ("If-None-Match", "*: there must be no such job yet."),
+)
+JOB = "/api/v1/jobs/{product}/{environment}/{job}"

@@ -2,129 +2,17 @@
 
 from __future__ import annotations
 
-from web.host_operations import HOST_OPERATIONS
-from web.operation import WAIT, WRITE, Operation
+from web.migration_operations import MIGRATION_OPERATIONS
+from web.operation import IF, JOB, WAIT, WRITE, Operation
 
-_IF = (
-    ("If-Match", "The job's version as its ETag gave it, or *."),
-    ("If-None-Match", "*: there must be no such job yet."),
-)
-_JOB = "/api/v1/jobs/{product}/{environment}/{job}"
+_BEARER = ("Authorization", "Bearer, and the token that `harpoon-scheduler register-token` made.")
 _V0 = "as programs of 2014 speak it"
-
-_MIGRATION = "/api/v1/migrations/{name}"
-_IF_MIGRATION = (("If-Match", "The migration's version as its ETag gave it, or *."),)
-MIGRATION_OPERATIONS = (
-    Operation(
-        method="post",
-        path=_JOB + "/plan",
-        text="What a PUT of this config would do: fields, tasks, agents, and a token that approves it.",
-        reply="PlanView",
-        body="JobConfig",
-        errors=(400, 409, 413, 503),
-    ),
-    Operation(
-        method="get",
-        path=_JOB + "/history",
-        text="The versions it has had, the newest first.",
-        reply="PastView",
-        key="versions",
-        query=WAIT,
-        errors=(404,),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/revert",
-        text='Migrate it back to a version of its history: {"version": N, "update": {…}}, both optional.',
-        reply="ChangeReply",
-        body="RevertBody",
-        bodiless=True,
-        headers=(*WRITE, *_IF),
-        errors=(400, 404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/restart",
-        text='Replace its tasks by new ones of the same config: {"update": {…}}, optional.',
-        reply="ChangeReply",
-        body="RestartBody",
-        bodiless=True,
-        headers=(*WRITE, *_IF),
-        errors=(400, 404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/stop",
-        text="Stop its tasks without forgetting it.",
-        reply="ChangeReply",
-        headers=(*WRITE, *_IF),
-        errors=(404, 409, 412, 503),
-    ),
-    Operation(
-        method="post",
-        path=_JOB + "/start",
-        text="Start the tasks of a stopped job again.",
-        reply="ChangeReply",
-        headers=(*WRITE, *_IF),
-        errors=(404, 409, 412, 503),
-    ),
-    Operation(
-        method="get",
-        path="/api/v1/migrations",
-        text="The migrations under way, and the last ones that are over.",
-        reply="MigrationView",
-        key="migrations",
-        query=WAIT,
-    ),
-    Operation(
-        method="post",
-        path="/api/v1/migrations",
-        text="Begin one; `update` overrides the job's own policy. 200 when the job is there already.",
-        status=202,
-        reply="ChangeReply",
-        body="MigrateBody",
-        headers=(*WRITE, *_IF),
-        errors=(400, 404, 409, 412, 413, 503),
-    ),
-    Operation(
-        method="get",
-        path=_MIGRATION,
-        text="How far one is. The ETag is its version.",
-        reply="MigrationView",
-        query=WAIT,
-        errors=(404,),
-    ),
-    *(
-        Operation(
-            method="post",
-            path=f"{_MIGRATION}/{action}",
-            text=text,
-            reply="ChangeReply",
-            headers=(*WRITE, *_IF_MIGRATION),
-            errors=(404, 409, 412, 503),
-        )
-        for action, text in (
-            ("pause", "Take no further step until it is resumed."),
-            ("resume", "Go on; one that has failed tries again."),
-            ("abort", "Bring back the old version."),
-            ("promote", "The canaries are good: go on with the rest."),
-        )
-    ),
-    Operation(
-        method="post",
-        path="/api/v0/migrate",
-        text='Replace a version: {"old": HASH, "new": JobConfig, "update": {…}}.',
-        status=202,
-        body="MigrateBody",
-    ),
-    Operation(method="put", path="/api/v0/migrate", text="The same.", status=202, body="MigrateBody"),
-)
 
 OPERATIONS = (
     Operation(method="get", path="/api/v1/jobs", text="All jobs.", reply="JobView", key="jobs", query=WAIT),
     Operation(
         method="get",
-        path=_JOB,
+        path=JOB,
         text="One job, with its tasks. The ETag is the job's version.",
         reply="JobView",
         query=WAIT,
@@ -132,22 +20,22 @@ OPERATIONS = (
     ),
     Operation(
         method="put",
-        path=_JOB,
+        path=JOB,
         text="Make this config the job's only version. Idempotent; 201 when it is new, 200 when only scale or"
         " policy changed, 202 when a migration has begun.",
         reply="ChangeReply",
         body="JobConfig",
         query=(("approve", "The token of a plan: do exactly what it says, or 412."),),
-        headers=(*WRITE, *_IF),
+        headers=(*WRITE, *IF),
         errors=(400, 409, 412, 413, 503),
     ),
     Operation(
         method="delete",
-        path=_JOB,
+        path=JOB,
         text="Stop all versions of a job.",
         status=202,
         reply="ChangeReply",
-        headers=(*WRITE, *_IF),
+        headers=(*WRITE, *IF),
         errors=(404, 412, 503),
     ),
     Operation(
@@ -190,7 +78,159 @@ OPERATIONS = (
         body="SignalBody",
         errors=(400, 404, 409, 413, 502, 503, 504),
     ),
-    *HOST_OPERATIONS,
+    Operation(
+        method="get",
+        path="/api/v1/tasks/{task}/exec",
+        text="A WebSocket to a command that runs in a task; its messages: docs/http-api.md.",
+        errors=(426,),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/agents",
+        text="All agents.",
+        reply="AgentView",
+        key="agents",
+        query=WAIT,
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/agents/{name}",
+        text="One agent.",
+        reply="AgentView",
+        query=WAIT,
+        errors=(404,),
+    ),
+    Operation(
+        method="put",
+        path="/api/v1/agents/{name}",
+        text="Add an agent, or change what is known of one that was added so.",
+        reply="ChangeReply",
+        body="AgentBody",
+        headers=WRITE,
+        errors=(400, 409, 413, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/api/v1/agents/{name}",
+        text="Take out an agent that was added so; it leaves once it is empty; its tasks stay.",
+        status=202,
+        reply="ChangeReply",
+        headers=WRITE,
+        errors=(404, 409, 503),
+    ),
+    *(
+        operation
+        for action, text in (
+            ("drain", 'Move its tasks elsewhere, by {"deadline": "10m"} at the latest; no new ones.'),
+            ("cordon", "Give it no new tasks; those it has stay."),
+        )
+        for operation in (
+            Operation(
+                method="post",
+                path=f"/api/v1/agents/{{name}}/{action}",
+                text=text,
+                reply="ChangeReply",
+                headers=WRITE,
+                errors=(400, 404, 503),
+            ),
+            Operation(
+                method="delete",
+                path=f"/api/v1/agents/{{name}}/{action}",
+                text="Let it have tasks again.",
+                reply="ChangeReply",
+                headers=WRITE,
+                errors=(404, 503),
+            ),
+        )
+    ),
+    Operation(
+        method="put",
+        path="/api/v1/agents/{name}/registration",
+        text="An agent announces itself, and does so again every renew_seconds; with the register token.",
+        reply="RegistrationReply",
+        body="RegistrationBody",
+        headers=(*WRITE, _BEARER),
+        errors=(400, 401, 403, 409, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/api/v1/agents/{name}/registration",
+        text="An agent ends: it leaves if it has no tasks.",
+        reply="RegistrationReply",
+        query=(("identity", "As it was registered with."),),
+        headers=(*WRITE, _BEARER),
+        errors=(401, 403, 409, 503),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/agents/{name}/lost",
+        text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "
+        "elsewhere. Idempotent; 409 while it is connected. When it answers again it is lost no longer.",
+        reply="ChangeReply",
+        headers=WRITE,
+        errors=(404, 409, 503),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/members",
+        text="The hosts of the convention, the leader first, and the flocks and agents of each.",
+        reply="MemberView",
+        key="members",
+        query=WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/brake",
+        text="Whether so many agents are away that none is declared lost, and until when.",
+        reply="BrakeView",
+        query=WAIT,
+        errors=(503,),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/brake/release",
+        text="Release the brake until this outage is over: agents away for longer than is tolerated are "
+        "lost. Idempotent; 409 when it does not hold.",
+        reply="ChangeReply",
+        headers=WRITE,
+        errors=(409, 503),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/rebalance/plan",
+        text="Which tasks would be moved so that agents are more evenly full, and why; nothing is moved.",
+        reply="RebalancePlanView",
+        errors=(503,),
+    ),
+    Operation(
+        method="get",
+        path="/api/v1/rebalance",
+        text="The rebalance under way, or the last one: each move and how far it is.",
+        reply="RebalanceView",
+        query=WAIT,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="post",
+        path="/api/v1/rebalance",
+        text="Move tasks so that agents are more evenly full, each job's floor kept; one at a time.",
+        status=202,
+        reply="ChangeReply",
+        body="DeadlineBody",
+        bodiless=True,
+        query=(("approve", "The token of a plan: exactly that is done, or nothing (412)."),),
+        headers=WRITE,
+        errors=(400, 409, 412, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/api/v1/rebalance",
+        text="Move nothing more; what is on its way arrives.",
+        reply="ChangeReply",
+        headers=(*WRITE, ("If-Match", "The rebalance's version as its ETag gave it, or *.")),
+        errors=(404, 412, 503),
+    ),
     Operation(
         method="get",
         path="/api/v1/events",

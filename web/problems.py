@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 V0_PREFIX = "/api/v0"
 V0_TYPE = "application/json; charset=utf-8"
+# How a WebSocket ends.
+_REFUSED, _BROKEN = 1008, 1011
 PROBLEM_TYPE = "application/problem+json"
 STATUSES: dict[Result, int] = {
     "created": 201,
@@ -122,11 +124,21 @@ def add_handlers(app: falcon.asgi.App[Any, Any]) -> None:
     """Make every exception that a resource can raise a problem."""
 
     async def on_error(
-        req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, _params: dict[str, Any]
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response | None,
+        error: Exception,
+        _params: dict[str, Any],
+        ws: falcon.asgi.WebSocket | None = None,
     ) -> None:
+        problem = as_problem(req, error)
+        if resp is None:
+            # A WebSocket; one that is not accepted yet is refused with 403 so, and no more can be said.
+            if ws is not None:
+                await ws.close(_REFUSED if problem.status < 500 else _BROKEN)
+            return
         resp.sse = None
         resp.stream = None
-        render(req, resp, as_problem(req, error))
+        render(req, resp, problem)
 
     for kind in (Exception, falcon.HTTPError):  # the framework knows the second one itself otherwise
         app.add_error_handler(kind, on_error)

@@ -112,8 +112,15 @@ class OriginGuard:
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Refuse with 403 before anything is read."""
+        self._check(req, safe=req.method in _SAFE)
+
+    async def process_request_ws(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
+        """The same for a WebSocket, by which anything may be done: browsers let any page open one."""
+        self._check(req, safe=False)
+
+    def _check(self, req: falcon.asgi.Request, *, safe: bool) -> None:
         host, origin = req.get_header("Host"), req.get_header("Origin")
-        changes = origin is not None and req.method not in _SAFE
+        changes = origin is not None and not safe
         if self._hosts is not None and (self._strict or changes) and not is_trusted(host, self._hosts):
             raise HttpProblem(
                 403,

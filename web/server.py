@@ -10,30 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from gunicorn.app.base import BaseApplication
 
-from actors.lifeline import tie_to_parent
-from actors.transport import REGISTER_TOKEN, load_secret, secure
+from actors.lifeline import launcher_pid, tie_to_parent
+from actors.secret import REGISTER_TOKEN, load_secret
+from actors.transport import secure
+from config.bounds import EXEC_MESSAGE_BYTES
 from config.trusted_hosts import is_loopback
 from scheduling.placement import algorithm
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's app is made of: `names` are the listening host, then other names."""
+
+    admin_port: int
+    names: tuple[str, ...]
+    placement: str
+    exec_allowed: bool
+    register_token: Path
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by what the launcher says and nothing else."""
 
-    def __init__(
-        self,
-        options: dict[str, Any],
-        admin_port: int,
-        names: tuple[str, ...],
-        placement: str,
-        register_token: Path,
-    ) -> None:
+    def __init__(self, options: dict[str, Any], served: Served) -> None:
         self._options = options
-        self._admin_port = admin_port
-        self._names = names
-        self._placement = placement
-        self._register_token = register_token
+        self._served = served
         super().__init__()
 
     def load_config(self) -> None:
@@ -46,15 +49,17 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from web.app import create_app  # noqa: PLC0415 - after `secure`, and only in the worker
         from web.link import ActorCluster  # noqa: PLC0415 - as above
 
-        cluster = ActorCluster(self._admin_port)
+        served = self._served
+        cluster = ActorCluster(served.admin_port)
         # On loopback nobody but this machine's own browsers and programs come: there every name is checked.
-        strict = is_loopback(self._names[0])
+        strict = is_loopback(served.names[0])
         app = create_app(
             cluster,
-            frozenset(self._names),
+            frozenset(served.names),
             strict=strict,
-            algorithm=algorithm(self._placement),
-            register_token=self._register_token,
+            algorithm=algorithm(served.placement),
+            exec_allowed=served.exec_allowed,
+            register_token=served.register_token,
         )
         app.add_middleware(_Lifespan(cluster))
         return app
@@ -81,24 +86,16 @@ def _after_fork(_server: Any, _worker: Any) -> None:
 @click.option("--fd", type=int, required=True)
 @click.option("--admin-port", type=int, required=True)
 @click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--secret", type=click.Path(path_type=Path), required=True)
 @click.option("--address", required=True)
 @click.option("--workers", type=int, required=True)
 @click.option("--placement", required=True, help="The placement algorithm, for plans.")
-@click.option("--parent", type=int, required=True)
+@click.option("--exec/--no-exec", "exec_allowed", default=True, help="Whether commands may run in tasks.")
 @click.option("--name", "names", multiple=True, required=True, help="The listening host, then other names.")
-def main(
-    fd: int,
-    admin_port: int,
-    data: Path,
-    address: str,
-    workers: int,
-    placement: str,
-    parent: int,
-    names: tuple[str, ...],
-) -> None:
+def main(fd: int, data: Path, secret: Path, address: str, workers: int, **served: Any) -> None:
     """Serve HTTP on an inherited socket until the launcher ends."""
-    tie_to_parent(expected=parent, sent=signal.SIGTERM)
-    secure(load_secret(data / "secret"), address, data / "thespian.log")
+    tie_to_parent(expected=launcher_pid(), sent=signal.SIGTERM)
+    secure(load_secret(secret), address, data / "thespian.log")
     options = {
         "bind": f"fd://{fd}",
         "workers": workers,
@@ -107,6 +104,7 @@ def main(
         "graceful_timeout": 2,
         "timeout": 60,
         "keepalive": 75,
+        "websocket_max_message_size": EXEC_MESSAGE_BYTES,
         "loglevel": "warning",
         "accesslog": None,
         "errorlog": "-",
@@ -115,7 +113,7 @@ def main(
         "post_fork": _after_fork,
         "proc_name": "harpoon-web",
     }
-    WebServer(options, admin_port, names, placement, data / REGISTER_TOKEN).run()
+    WebServer(options, Served(**served, register_token=data / REGISTER_TOKEN)).run()
 
 
 if __name__ == "__main__":

@@ -155,7 +155,9 @@ class CopyView(msgspec.Struct, frozen=True, kw_only=True):
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task. `stale`: its agent is not connected, so this is the last that is known.
 
-    `health`: what its health checks say while it runs; null for a task without any.
+    `restarts` by its agent since it was started there; `next_start_at`: it has ended and is started again
+    then, in seconds since 1970; null while it runs. `exit` is how it ended the last time. `health`: what its
+    health checks say while it runs; null for a task without any.
     """
 
     id: str
@@ -169,6 +171,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     exit: ExitStatus | None
     error: str
     restarts: int
+    next_start_at: float | None
     stale: bool
     foreign: bool
     other_copies: list[CopyView]

@@ -94,6 +94,7 @@ def task_view(state: ClusterState, task: str) -> TaskView | None:
         exit=process.container_exit_status if process and _ended(process.container_exit_status) else None,
         error=(report.error or (process.err if process else "")) if report else "",
         restarts=process.restarts if process else 0,
+        next_start_at=(process.next_start_at or None) if process else None,
         stale=agent is not None and not _connected(state, agent),
         foreign=foreign,
         other_copies=others,

@@ -28,10 +28,10 @@ def main() -> None:
     for most in sys.argv[2:]:
         transport._ENVIRONMENT["THESPIAN_MAX_PENDING_TRANSMITS"] = most
     become_launcher()
-    transport.secure(b"x" * transport.SECRET_BYTES, "127.0.0.1", directory / "thespian.log")
+    transport.secure(b"x" * 32, "127.0.0.1", directory / "thespian.log")
     from hung_peers_actors import Hub
 
-    system: Any = start_system(free_port("127.0.0.1"))
+    system: Any = start_system(free_port("127.0.0.1"), {})
     hub = system.createActor(Hub)
     pids = system.ask(hub, HUNG, timedelta(seconds=60))
     for pid in pids:

@@ -89,11 +89,11 @@ def soon() -> float:
 
 def test_a_connection_is_used_again(agent: Agent) -> None:
     senders = RequestSenders(agent.endpoint, agent.mailbox, 4)
-    senders.send(put("a-0"), soon())
+    senders.send([put("a-0")], soon())
     with agent.accept() as connection:
         for task in ("a-0", "a-1"):
             if task == "a-1":
-                senders.send(put(task), soon())
+                senders.send([put(task)], soon())
             sent = agent.read(connection, b"{}\n")
             assert sent.startswith(f"PUT /api/v0/containers/{task} HTTP/1.1\r\nHost: localhost:".encode())
             assert b"\r\nContent-Length: 3\r\n" in sent
@@ -104,7 +104,7 @@ def test_a_connection_is_used_again(agent: Agent) -> None:
 def test_more_requests_than_connections_wait_for_their_turn(agent: Agent) -> None:
     senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
     for task in ("a-0", "a-1"):
-        senders.send(put(task), soon())
+        senders.send([put(task)], soon())
     with agent.accept() as connection:
         for task in ("a-0", "a-1"):
             assert f"/{task} ".encode() in agent.read(connection, b"{}\n")
@@ -115,12 +115,12 @@ def test_more_requests_than_connections_wait_for_their_turn(agent: Agent) -> Non
 def test_a_kept_alive_connection_that_was_closed_says_nothing(agent: Agent) -> None:
     """The request is sent again, once, on a new one."""
     senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
-    senders.send(put("a-0"), soon())
+    senders.send([put("a-0")], soon())
     with agent.accept() as connection:
         agent.read(connection, b"{}\n")
         connection.send(CREATED)
         assert agent.happens() == Replied("a-0", Input.PUT, "accepted", "")
-        senders.send(put("a-1"), soon())
+        senders.send([put("a-1")], soon())
         agent.read(connection, b"{}\n")
     with agent.accept() as connection:
         assert b"/a-1 " in agent.read(connection, b"{}\n")
@@ -133,7 +133,7 @@ def test_a_kept_alive_connection_that_was_closed_says_nothing(agent: Agent) -> N
 def test_the_lease_is_looked_at_again_once_the_connection_is_there(agent: Agent) -> None:
     senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
     lease_until = boot_seconds() + 0.05
-    senders.send(put("late"), lease_until)
+    senders.send([put("late")], lease_until)
     while boot_seconds() < lease_until:
         time.sleep(0.01)
     reply = agent.happens()
@@ -154,7 +154,7 @@ def test_the_lease_is_looked_at_again_once_the_connection_is_there(agent: Agent)
 )
 def test_what_an_answer_means(agent: Agent, answer: bytes, outcome: str) -> None:
     senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
-    senders.send(put("a-0"), soon())
+    senders.send([put("a-0")], soon())
     with agent.accept() as connection:
         agent.read(connection, b"{}\n")
         connection.send(answer)
@@ -169,7 +169,7 @@ def test_a_reply_that_does_not_come_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr("actors.agent_requests.REQUEST_SECONDS", 0.05)
     senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
-    senders.send(put("a-0"), soon())
+    senders.send([put("a-0")], soon())
     reply = agent.happens()
     assert isinstance(reply, Replied)
     assert (reply.outcome, "timed out" in reply.error) == ("unanswered", True)
@@ -188,7 +188,7 @@ def test_any_answer_to_a_probe_is_one(agent: Agent) -> None:
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         agent = Agent(server)
-    RequestSenders(agent.endpoint, agent.mailbox, 1).send(put("a-0"), soon())
+    RequestSenders(agent.endpoint, agent.mailbox, 1).send([put("a-0")], soon())
     reply = agent.happens()
     assert isinstance(reply, Replied)
     assert "refused" in reply.error.lower()
@@ -233,3 +233,55 @@ def test_a_stream_that_is_none_is_broken(agent: Agent, answer: bytes, error: str
     broken = agent.happens()
     assert isinstance(broken, Broken)
     assert error in broken.error
+
+
+def batch(agent: Agent, answer: bytes) -> tuple[bytes, list[Replied]]:
+    """What is sent for two puts to an agent that takes batches, and what comes of them."""
+    senders = RequestSenders(agent.endpoint, agent.mailbox, 1)
+    senders.batch_items = 10
+    senders.send([put("a-0"), put("a-1")], soon())
+    with agent.accept() as connection:
+        sent = agent.read(connection, b"]}")
+        connection.send(
+            b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (answer[:6], len(answer) - 6) + answer[6:]
+        )
+    replies = [agent.happens(), agent.happens()]
+    assert all(isinstance(reply, Replied) for reply in replies)
+    return sent, [reply for reply in replies if isinstance(reply, Replied)]
+
+
+def test_an_agent_that_takes_batches_gets_one_request(agent: Agent) -> None:
+    results = b'{"results":[{"status":201,"text":"created OK"},{"status":409,"text":"already exists"}]}'
+    sent, replies = batch(agent, b"200 OK" + results)
+    assert sent.startswith(b"POST /api/v1/containers/batch HTTP/1.1\r\n")
+    assert sent.endswith(
+        b'{"items":[{"container_id":"a-0","step":"put","config":0},'
+        b'{"container_id":"a-1","step":"put","config":0}],"configs":[{}\n]}'
+    ), "the config that both share stands there once"
+    assert replies[0] == Replied("a-0", Input.PUT, "accepted", "")
+    assert (replies[1].task, replies[1].outcome) == ("a-1", "contradicted")
+    assert "409 already exists" in replies[1].error
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (b'200 OK{"results":[{"status":201,"text":"created OK"}]}', "unanswered"),
+        (b"200 OKwhat?", "unanswered"),
+        (b"404 NOnot found", "refused"),
+        (b"500 NOno disk", "refused"),
+    ],
+)
+def test_what_an_answer_to_a_batch_means(agent: Agent, answer: bytes, outcome: str) -> None:
+    _, replies = batch(agent, answer)
+    assert [(reply.task, reply.outcome) for reply in replies] == [("a-0", outcome), ("a-1", outcome)]
+    assert all(reply.error.startswith("POST /api/v1/containers/batch: ") for reply in replies)
+
+
+def test_a_batch_is_no_larger_than_the_agent_takes(agent: Agent) -> None:
+    senders = RequestSenders(agent.endpoint, agent.mailbox, 2)
+    senders.batch_items = 2
+    senders.send([put("a-0"), put("a-1"), put("a-2")], soon())
+    with agent.accept() as first, agent.accept() as second:
+        assert agent.read(first, b"\n]}").count(b"container_id") == 2
+        assert b"PUT /api/v0/containers/a-2 " in agent.read(second, b"{}\n")

@@ -55,12 +55,12 @@ def test_a_request_whose_lease_has_run_out_is_not_sent(listener: socket.socket) 
     """Its process may have been stopped since the state machine looked."""
     mailbox = Mailbox()
     senders = RequestSenders(f"http://127.0.0.1:{listener.getsockname()[1]}", mailbox, 1)
-    senders.send(Request(task="late", step=Input.STOP), boot_seconds())
+    senders.send([Request(task="late", step=Input.STOP)], boot_seconds())
     late = replied(mailbox)
     assert (late.task, late.outcome) == ("late", "unanswered")
     assert "the lease ran out" in late.error
 
-    senders.send(Request(task="timely", step=Input.STOP), boot_seconds() + DEADLINE_SECONDS)
+    senders.send([Request(task="timely", step=Input.STOP)], boot_seconds() + DEADLINE_SECONDS)
     connection, _ = listener.accept()
     with connection:
         mailbox.drain(DEADLINE_SECONDS)  # connected, and sent

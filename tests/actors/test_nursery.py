@@ -19,7 +19,7 @@ class Parent:
     def __init__(self) -> None:
         self.made = 0
 
-    def createActor(self, _kind: Any) -> int:  # noqa: N802 - Thespian's name
+    def createActor(self, _kind: Any, _required: Any) -> int:  # noqa: N802 - Thespian's name
         self.made += 1
         return self.made
 
@@ -89,3 +89,15 @@ def test_restarts_are_counted_also_of_those_that_were_let_go(clock: Clock) -> No
     nursery.release("n1")
     status = nursery.status(KIND)
     assert (status.restarts, status.children) == (1, ())
+
+
+def test_whoever_lives_at_an_address_now_is_found_there(clock: Clock) -> None:
+    """Addresses are looked up once; but those of the dead are given to others."""
+    nursery = Nursery(Parent(), None)
+    first, second = nursery.make("n1"), nursery.make("n2")
+    assert [nursery.name_of(first), nursery.name_of(first), nursery.name_of(second)] == ["n1", "n1", "n2"]
+    nursery.lost(first)
+    assert nursery.name_of(first) is None
+    nursery.release("n2")
+    nursery.children["n3"] = nursery_module.Child(address=second, made_at=0.0)
+    assert nursery.name_of(second) == "n3"

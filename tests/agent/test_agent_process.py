@@ -33,6 +33,7 @@ def task(directory: Path, *words: str, program: Path = Path("/bin/sh"), files: i
     working_dir = directory / "root"
     working_dir.mkdir(parents=True, exist_ok=True)
     return Task(
+        root=directory / "root",
         directory=directory,
         working_dir=working_dir,
         program=program,

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from bench import jobs
+from scheduling.batch_wire import PATH
 from scheduling.container import STATE_EVENT_DECODER, StateEvent
 from scheduling.sse import EventParser
 from simulation.fleet_agent import FleetAgent
@@ -42,13 +43,19 @@ class Bench:
 
     def ask(self, method: str, path: str, body: bytes = b"", events: bool = False) -> tuple[int, bytes]:
         """Status and body; (0, b"") for a connection that was closed."""
-        target = f"/api/v0/{path}".encode()
-        answer = self.agent.handle(Request(method.encode(), target, body, events, False), self.listener)
+        return self._ask(Request(method.encode(), f"/api/v0/{path}".encode(), body, events, False))
+
+    def batch(self, body: bytes) -> tuple[int, bytes]:
+        """Send a batch."""
+        return self._ask(Request(b"POST", PATH.encode(), body, False, False))
+
+    def _ask(self, request: Request) -> tuple[int, bytes]:
+        answer = self.agent.handle(request, self.listener)
         self.agent.flush()
         if answer is None:
             return 0, b""
         head, _, rest = answer.partition(b"\r\n\r\n")
-        if events:
+        if request.events:
             self.listener.data = rest + self.listener.data
         return int(head.split(b" ")[1]), rest
 

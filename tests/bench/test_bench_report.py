@@ -53,9 +53,11 @@ LARGE = _size(100, 1000, _way(2.0, 1.0), _way(1.0, 1.0))
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
     report = new_report()
-    report.sizes = [SMALL, LARGE]
+    report.sizes, report.batch = [SMALL, LARGE], [SMALL]
     write_report(report, tmp_path / "run.json")
     assert read_report(tmp_path / "run.json") == report
+    assert "Agents that take batches:" in text(report)
+    assert "batch, schedule 10 × 100: time / floor" in compare(report, report)[0]
     assert "| 100, 1,000 | 2.000 s | 1.000 s | 2.0 |" in text(report)
 
 

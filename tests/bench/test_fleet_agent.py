@@ -7,10 +7,12 @@ import pytest
 from fleet_made import BODY, Bench
 
 from bench import jobs
+from scheduling.batch_wire import REPLY_DECODER, encode_batch
 from scheduling.canonical import go_json
 from scheduling.container import INSTANCE_DECODER, RESOURCES_DECODER
 from scheduling.durations import Duration
 from scheduling.job import Grace
+from simulation.fleet_wire import Request
 
 
 def test_the_whole_life_answers_and_says_what_the_wire_format_demands() -> None:
@@ -166,3 +168,21 @@ def test_samples_come_for_running_tasks_only_and_in_the_slots_asked_for() -> Non
     names = [name for event in bench.events()[1:] for name in event.containers]
     assert sorted(names) == ["web-1-1", "web-1-2", "web-1-3"]
     assert bench.events()[-1].containers[names[-1]].process_state.container_metrics.memory_usage > 0
+
+
+def test_a_fleet_may_take_batches_and_says_so() -> None:
+    bench = Bench()
+    assert bench.batch(b"{}")[0] == 404, "unless it is told to"
+    bench.agent.batch_items = 3
+    answer = bench.agent.handle(
+        Request(b"GET", b"/api/v0/containers", b"", events=True, close=False), bench.listener
+    )
+    assert answer is not None
+    assert b"\r\nHarpoon-Batch: 3\r\n\r\n" in answer
+    asked = [("web-1-0", "put", BODY), ("web-1-1", "put", b"[]"), ("web-1-2", "start", b"")]
+    status, body = bench.batch(encode_batch(asked))  # type: ignore[arg-type]
+    results = REPLY_DECODER.decode(body).results
+    assert (status, [result.status for result in results]) == (200, [201, 400, 404])
+    assert results[0].text == "created OK"
+    assert bench.batch(encode_batch([("web-1-0", "start", b"")] * 4))[0] == 413
+    assert bench.batch(b"?")[0] == 400

@@ -57,6 +57,7 @@ def task(index: int, status: str = "running", *, name: str = HASH, **fields: Any
         "exit": None,
         "error": "",
         "restarts": 0,
+        "next_start_at": None,
         "stale": False,
         "foreign": False,
         "other_copies": [],

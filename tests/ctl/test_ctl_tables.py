@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import threading
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from ctl.goals import Line
 from ctl.shapes import Agent, Job, Task
 from ctl.story import story
 from ctl.tables import agents_table, job_page, jobs_table, progress_table, registry_table, tasks_table
+from ctl.text import task_note
 from ctl.world import Change
 
 LONG = "recommendation-engine-1111111"
@@ -49,6 +51,13 @@ def drawn(what: RenderableType) -> str:
     stream = io.StringIO()
     QuietConsole(file=stream, width=80, markup=False, highlight=False).print(what)
     return stream.getvalue()
+
+
+def test_a_crash_loop_shows_how_often_why_and_when_it_goes_on() -> None:
+    at = datetime(2026, 11, 23, 11, 12, 13).timestamp()
+    exited = {"exited": True, "exit_status": 3}
+    [shown] = made(Task, task(0, exit=exited, restarts=4, next_start_at=at))
+    assert task_note(shown) == "last time: exit status 3, restarted 4×, is started again at 11:12:13"
 
 
 @pytest.mark.parametrize(

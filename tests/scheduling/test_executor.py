@@ -370,3 +370,25 @@ def test_commands_for_an_earlier_life_are_dropped_when_those_for_a_later_one_com
     )
     assert both.commands == {"a": (stop,), "b": (run, stop)}
     assert both.lives == {"a": "two", "b": "one"}
+
+
+def test_it_is_busy_until_the_last_request_is_answered_and_proven(agent: Agent) -> None:
+    assert not agent.executor.busy
+    agent.command("run", "t-0", "t-1")
+    agent.steps()
+    agent.says({"t-0": "created"})
+    agent.replies("t-0", Input.PUT)
+    assert agent.executor.busy, "t-1 is neither answered nor there"
+    agent.replies("t-1", Input.PUT, "refused", "no")
+    assert not agent.executor.busy, "nothing is under way before the next try"
+    assert agent.steps() == [("t-0", "start")]
+    agent.replies("t-0", Input.START)
+    assert agent.executor.busy, "the event that proves it has not come"
+    agent.says({"t-0": "running"})
+    assert not agent.executor.busy
+    agent.command("stop", "t-0", generation=2)
+    agent.steps()
+    agent.says({}, everything=True)
+    assert agent.executor.busy, "it is gone, but the request is not answered"
+    agent.replies("t-0", Input.STOP)
+    assert not agent.executor.busy

@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from story_checks import breaks, holds, until_runs_anywhere
+from thespian.actors import ActorSystemConventionUpdate
 
+from actors import shepherd
 from actors.flock import NO_COMMANDS
+from actors.hosts import capabilities
 from actors.messages import Commands, LeaseGrant
 from scheduling import registry
 from scheduling.canonical import go_json
@@ -33,6 +37,8 @@ TWO = "a successor commands alone"
 def cut_off_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst case: a successor is there while the predecessor's lease is as fresh as it can be."""
     monkeypatch.setattr(stage, "DETECTION_SECONDS", (0.1, 0.1))
+    # Nor does a new shepherd give the old lease time to run out while it waits for members.
+    monkeypatch.setattr(shepherd, "GATHERING_SECONDS", 0.0)
 
 
 def elsewhere(world: World) -> None:
@@ -140,6 +146,122 @@ def test_an_agent_that_moves_to_another_flock_is_not_commanded_by_both() -> None
     holds(moved)
     breaks(moved, TWO, RENEWED)
     breaks(moved, TWO, WAITS)
+
+
+def label(it: Script, *zones: str) -> None:
+    """The agents have these zones from now on."""
+    hosts = it.world.agents.values()
+    specs = tuple(
+        AgentSpec(name=each.name, endpoint=each.endpoint, labels={"zone": zone})
+        for each, zone in zip(hosts, zones, strict=True)
+    )
+    it.world.users.sync_agents(specs)
+    it.pass_seconds(0.1)
+
+
+def news(it: Script, *, added: bool, zone: str = "east") -> None:
+    """Thespian tells the shepherd that a host is there, or is gone."""
+    settings = it.actor("Shepherd").performer.settings
+    told = capabilities(replace(settings, actor_address="10.0.0.9", zone=zone, name="m"))
+    shepherd_now = it.actor("Shepherd")
+    message = ActorSystemConventionUpdate(shepherd_now.address, told, added)
+    it.world.stage.send(shepherd_now.address, shepherd_now.address, message)
+    it.pass_seconds(0.1)
+
+
+def moved_home(seed: int) -> None:
+    """A host of its agent's zone joins, and a flock is made there; where it was it hears of that too late."""
+    with script({"a": 400}, seed) as it:
+        it.begin()
+        label(it, "east")
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        let_end = ends_when_told(it, "a", task)
+        it.delete("web")
+        until_stopped(it, "a", 1)
+        old = it.actor("Flock")
+        old.held_until = it.world.clock.now + 30.0
+        news(it, added=True)
+        assert old.alive
+        until_stopped(it, "a", 2)
+        let_end()
+        it.until(lambda: not it.holders(task), "it is deleted")
+        it.until(lambda: not old.alive, "it has heard of it")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.flocks, member.agents) == (0, 1, 1)
+        it.end()
+
+
+def test_a_flock_that_moves_to_another_host_does_not_command_beside_itself() -> None:
+    holds(moved_home)
+    breaks(moved_home, TWO, RENEWED)
+    breaks(moved_home, TWO, WAITS)
+
+
+def test_a_host_on_which_no_flock_comes_up_is_not_used_for_a_while() -> None:
+    """A firewall lets it reach the leader, and not the other way round."""
+    with script({"a": 400}, 1, before=elsewhere) as it:
+        it.begin()
+        label(it, "east")
+        news(it, added=True)
+        it.world.stage.of_kind("Flock")[-1].held_until = it.world.clock.now + 100.0
+        it.until(lambda: it.link("a") == "connected", "it is followed from elsewhere")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.flocks) == (1, 0)
+        assert member.trouble == "a flock that was made there said nothing"
+        it.until(lambda: [each.flocks for each in it.actual.members.values()] == [0, 1], "it is used again")
+        it.end()
+
+
+def lost_with_its_host(seed: int) -> None:
+    """Thespian says that a host is gone, and its flock lives on there."""
+    with script({"a": 400}, seed, before=elsewhere) as it:
+        it.begin()
+        label(it, "east")
+        news(it, added=True)
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        let_end = ends_when_told(it, "a", task)
+        it.delete("web")
+        until_stopped(it, "a", 1)
+        old = it.actor("Flock")
+        old.held_until = it.world.clock.now + 30.0
+        news(it, added=False)
+        until_stopped(it, "a", 2)
+        let_end()
+        it.until(lambda: not it.holders(task), "it is deleted")
+        it.until(lambda: not old.alive, "it has ended")
+        (leader, member) = it.actual.members.values()
+        assert (leader.flocks, member.connected, member.flocks) == (1, False, 0)
+        it.end()
+
+
+def test_a_flock_of_a_lost_host_does_not_command_beside_its_successor() -> None:
+    holds(lost_with_its_host)
+    breaks(lost_with_its_host, TWO, RENEWED)
+    breaks(lost_with_its_host, TWO, WAITS)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_agent_that_gets_another_zone_is_in_another_flock_and_its_tasks_run_on(seed: int) -> None:
+    """What its first flock says of it, when it lets it go, comes later than what the second one knows."""
+    with script({"a": 400, "b": 1}, seed) as it:
+        it.begin()
+        label(it, "east", "east")
+        (task,) = it.schedule("web")
+        until_runs_anywhere(it, task)
+        it.actor("Flock").held_until = it.world.clock.now + 8.0
+        label(it, "west", "east")
+        it.until(lambda: len(it.world.stage.of_kind("Flock")) == 2, "another flock")
+        it.until(lambda: it.link("a") == "connected", "it is followed")
+        it.pass_seconds(15.0)
+        assert it.link("a") == it.link("b") == "connected"
+        assert it.actual.report("a", task) is not None
+        assert it.runs_on(task) == ["a"]
+        assert len(it.requests("start")) == 1
+        it.delete("web")
+        it.until(lambda: it.row(task) is None, "it is gone")
+        it.end()
 
 
 def readdressed(seed: int) -> None:

@@ -1,11 +1,17 @@
 """The rows of the table of races (docs/architecture.md) about agents that go and come back: each with its
 story, which must fail without what settles it."""
 
+from typing import Any
+
+import msgspec
 import pytest
 from story_checks import breaks, holds, off, until_runs, until_runs_anywhere
 
+from actors.messages import Broadcast
+from actors.nursery import Nursery
 from scheduling.copies import Copies
 from scheduling.desired import AGENT, Copy, Placement
+from scheduling.replica import Publisher, Update
 from simulation.scripted import Script, script
 
 pytestmark = pytest.mark.timeout(300)
@@ -25,11 +31,11 @@ def move(seed: int) -> None:
         (task,) = it.schedule("web", restart="on-failure")
         (first,) = until_runs_anywhere(it, task)
         let_go = it.hold(first, "remove")
-        it.strike("agent crashes, rebooted", first, seconds=30.0)
+        it.strike("agent crashes, rebooted", first, seconds=27.0)
         second = until_replaced(it, task, first)
-        # The command for the second is lost: when it is there again, so is the first, with its ended copy.
+        # The command for the second is lost: long before it is there again the first is, with its ended copy.
         it.strike("connections are reset", second)
-        it.strike("network is cut", second, seconds=12.0)
+        it.strike("network is cut", second, seconds=15.0)
         it.never["both have it"] = lambda: it.holders(task) == ["a", "b"]
         it.until(lambda: it.link(first) == it.link(second) == "connected", "both are back")
         it.expect(not it.lost(first), "none is lost")
@@ -189,3 +195,48 @@ def test_a_lost_agent_never_returns() -> None:
     operator's word"."""
     holds(never_returns)
     breaks(never_returns, "on its operator's word", off(Copies, "is_gone", _only_on_proof))
+
+
+def late_words_of_a_dead_flock(seed: int) -> None:
+    with script({"a": 400, "b": 400}, seed) as it:
+        it.begin()
+        (task,) = it.schedule("web", restart="always")
+        (first,) = until_runs_anywhere(it, task)
+        flock, shepherd = it.actor("Flock"), it.actor("Shepherd")
+        before = _said_by(flock.performer.publisher)
+        it.kill("Flock")
+        it.until(lambda: it.link(first) != "connected", "its death is known")
+        it.until(lambda: it.link("a") == it.link("b") == "connected", "a new one has come up")
+        # Its port is that of the dead one, as far as its parent can see.
+        it.world.stage.send(it.actor("Flock").address, shepherd.address, before)
+        it.pass_seconds(120.0)
+        it.expect(it.copies(task) == {first: "run"}, "nothing has changed")
+        it.end()
+
+
+def _said_by(publisher: Publisher) -> Broadcast:
+    """A snapshot of when its agents were not connected yet."""
+    early = {
+        key: msgspec.structs.replace(value, link="connecting", answered=False) if key[0] == AGENT else value
+        for key, value in publisher.state.items()
+    }
+    update = Update(epoch=publisher.epoch, since=0, version=1, snapshot=True, changes=early)
+    return Broadcast(topic="actual", update=update)
+
+
+def _by_its_address_only(self: Nursery, address: Any, _epoch: str | None = None) -> str | None:
+    name = self.name_of(address)
+    if name is not None:
+        self.children[name].heard = True
+    return name
+
+
+def test_a_message_of_a_dead_child_comes_when_another_child_has_its_port() -> None:
+    """Settled by "a parent tells each child the epoch that it is to broadcast under, and takes in no
+    other"."""
+    holds(late_words_of_a_dead_flock)
+    breaks(
+        late_words_of_a_dead_flock,
+        "replicas are true: shepherd",
+        off(Nursery, "heard_from", _by_its_address_only),
+    )

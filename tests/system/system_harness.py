@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,15 +42,31 @@ def wait_until(condition: Callable[[], T | None], what: str, timeout_seconds: fl
         time.sleep(0.02)
 
 
-class Program:
-    """One running program and what it has said on stderr. `within`: a command that becomes it."""
+@dataclass(frozen=True)
+class Place:
+    """Where a program runs; here, on loopback. `within`: a command that becomes it; `ip`: its address."""
 
-    def __init__(self, arguments: list[str], directory: Path, within: Sequence[str] = ()) -> None:
+    within: Sequence[str] = ()
+    ip: str = "127.0.0.1"
+
+    def reach(self) -> AbstractContextManager[None]:
+        """What is to be entered to connect to what listens there."""
+        return contextlib.nullcontext()
+
+
+HERE = Place()
+
+
+class Program:
+    """One running program, where it runs, and what it has said on stderr."""
+
+    def __init__(self, arguments: list[str], directory: Path, place: Place = HERE) -> None:
         self.directory = directory
+        self.place = place
         self.lines: list[str] = []
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
-            [*within, sys.executable, "-m", *arguments],
+            [*place.within, sys.executable, "-m", *arguments],
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -139,11 +157,13 @@ class Scheduler(Program):
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """A GET."""
-        return requests.get(self.url + path, timeout=HTTP_SECONDS, **options)
+        with self.place.reach():
+            return requests.get(self.url + path, timeout=HTTP_SECONDS, **options)
 
     def schedule(self, job: dict[str, Any]) -> requests.Response:
         """PUT a job the old way."""
-        return requests.put(self.url + "/api/v0/schedule", json=job, timeout=HTTP_SECONDS)
+        with self.place.reach():
+            return requests.put(self.url + "/api/v0/schedule", json=job, timeout=HTTP_SECONDS)
 
     def statuses(self, name: str) -> dict[str, str]:
         """The status of each task of a job, by its name; empty while HTTP does not answer."""
@@ -185,10 +205,10 @@ def job(name: str, scale: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], directory: Path, within: Sequence[str] = ()) -> Iterator[Scheduler]:
+def running(arguments: list[str], directory: Path, place: Place = HERE) -> Iterator[Scheduler]:
     """A scheduler that is ready; afterwards it is ended, and nothing of it may be left."""
     directory.mkdir(exist_ok=True)
-    program = Scheduler(["actors.main", *arguments, "--listen", "127.0.0.1:0"], directory, within)
+    program = Scheduler(["actors.main", *arguments, "--listen", f"{place.ip}:0"], directory, place)
     try:
         yield program.ready()
     finally:
@@ -225,9 +245,10 @@ class Agent(Program):
 
     url = ""
 
-    def __init__(self, directory: Path, *flags: str, port: int = 0) -> None:
+    def __init__(self, directory: Path, *flags: str, port: int = 0, place: Place = HERE) -> None:
         directory.mkdir(exist_ok=True)
-        super().__init__(["agent.main", "--listen", f"127.0.0.1:{port}", "--data", "data", *flags], directory)
+        arguments = ["agent.main", "--listen", f"{place.ip}:{port}", "--data", "data", *flags]
+        super().__init__(arguments, directory, place)
         self.url = self.wait_listening()
 
     @property
@@ -237,7 +258,9 @@ class Agent(Program):
 
     def containers(self) -> dict[str, Any]:
         """What it runs."""
-        found: dict[str, Any] = requests.get(f"{self.url}/api/v0/containers", timeout=HTTP_SECONDS).json()
+        with self.place.reach():
+            answer = requests.get(f"{self.url}/api/v0/containers", timeout=HTTP_SECONDS)
+        found: dict[str, Any] = answer.json()
         return found
 
     def clean(self) -> None:
@@ -258,9 +281,9 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
 
 
 @contextlib.contextmanager
-def agent(directory: Path, *flags: str, port: int = 0) -> Iterator[Agent]:
+def agent(directory: Path, *flags: str, port: int = 0, place: Place = HERE) -> Iterator[Agent]:
     """A standing agent that is ready; afterwards nothing of it is left."""
-    program = Agent(directory, *flags, port=port)
+    program = Agent(directory, *flags, port=port, place=place)
     try:
         yield program
     finally:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from system_harness import Agent, Scheduler, agent, job, leftovers, running, wait_until
+from system_harness import Agent, Place, Scheduler, agent, job, leftovers, running, wait_until
 
 SIZE = "1m"
 
 
 class SmallDisk:
-    """A file system of its own at `path`, seen only by what runs `within`; others reach it through /proc."""
+    """A file system of its own at `path`, seen only by what runs at `place`; others use /proc."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,13 +36,8 @@ class SmallDisk:
         )
         assert self.holder.stdout is not None
         self.mounted = self.holder.stdout.readline() == "mounted\n"
-        self.within = [
-            "nsenter",
-            f"--target={self.holder.pid}",
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-        ]
+        enter = ("nsenter", f"--target={self.holder.pid}", "--user", "--mount", "--preserve-credentials")
+        self.place = Place(within=enter)
         self._seen = Path(f"/proc/{self.holder.pid}/root{path}")
 
     def why_not(self) -> str:
@@ -132,7 +127,7 @@ def test_a_full_disk_refuses_changes_leaves_tasks_alone_and_goes_on_when_there_i
     tmp_path: Path, disk: SmallDisk, host: Agent
 ) -> None:
     starts = tmp_path / "starts"
-    with running(arguments(disk, host), tmp_path / "scheduler", within=disk.within) as scheduler:
+    with running(arguments(disk, host), tmp_path / "scheduler", disk.place) as scheduler:
         assert put(scheduler, "before", starts).status_code == 201
         scheduler.wait_running("before", 1)
         assert health(scheduler)[0] == 200
@@ -158,7 +153,7 @@ def test_what_was_acknowledged_until_the_disk_was_full_survives_kill_9(
 ) -> None:
     starts = tmp_path / "starts"
     accepted: set[str] = set()
-    with running(arguments(disk, host), tmp_path / "scheduler", within=disk.within) as scheduler:
+    with running(arguments(disk, host), tmp_path / "scheduler", disk.place) as scheduler:
         assert put(scheduler, "first", starts).status_code == 201
         accepted.add("first")
         scheduler.wait_running("first", 1)
@@ -179,7 +174,7 @@ def test_what_was_acknowledged_until_the_disk_was_full_survives_kill_9(
         wait_until(lambda: not leftovers(tmp_path / "scheduler"), "all of it gone")
 
     # It comes up while the disk is full, too, and shows what it has.
-    with running(arguments(disk, host), tmp_path / "scheduler", within=disk.within) as scheduler:
+    with running(arguments(disk, host), tmp_path / "scheduler", disk.place) as scheduler:
         assert jobs(scheduler) == accepted
         disk.fill()
         check_refused(put(scheduler, refused, starts), disk)

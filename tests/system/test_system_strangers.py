@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import pickle
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
-from system_harness import Scheduler, command_line, job, running
+from convention_harness import LEADER, MEMBER, leading
+from system_harness import Program, command_line, job, running, wait_until
 
 from actors.transport import SignedPickle
 
@@ -30,10 +34,10 @@ class Bomb:
         return os.system, (f"touch {self.path}",)
 
 
-def _ports(scheduler: Scheduler) -> dict[int, str]:
-    """Every port that a process of the scheduler listens on, with its address."""
+def _ports(program: Program) -> dict[int, str]:
+    """Every port that a process of a program listens on, with its address."""
     found = {}
-    for process in [psutil.Process(scheduler.process.pid), *scheduler.tree()]:
+    for process in [psutil.Process(program.process.pid), *program.tree()]:
         with contextlib.suppress(psutil.Error):
             for connection in process.net_connections("inet"):
                 if connection.status == psutil.CONN_LISTEN:
@@ -41,18 +45,18 @@ def _ports(scheduler: Scheduler) -> dict[int, str]:
     return found
 
 
-def _alive(scheduler: Scheduler) -> set[int]:
-    return {process.pid for process in scheduler.tree() if command_line(process)}
+def _alive(program: Program) -> set[int]:
+    return {process.pid for process in program.tree() if command_line(process)}
 
 
 def _frame(body: bytes) -> bytes:
     return b"%d>" % len(body) + body
 
 
-def _send(port: int, data: bytes) -> bytes:
+def _send(port: int, data: bytes, address: str = "127.0.0.1") -> bytes:
     """Send this, and return what comes back before the other side closes or is silent."""
     answer = b""
-    stranger = socket.create_connection(("127.0.0.1", port), timeout=SOCKET_SECONDS)
+    stranger = socket.create_connection((address, port), timeout=SOCKET_SECONDS)
     with stranger, contextlib.suppress(OSError):
         stranger.sendall(data)
         stranger.shutdown(socket.SHUT_WR)
@@ -79,6 +83,72 @@ def _attacks(trap: Path) -> Iterator[tuple[str, bytes]]:
     yield "a truncated frame", b"1000>" + forged
     yield "HTTP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     yield "nothing", b""
+
+
+def _signed(secret: bytes, value: object, age_seconds: float = 0.0) -> bytes:
+    """What an actor would have sent so long ago: signature, time, pickle."""
+    body = struct.pack(">d", time.time() - age_seconds) + pickle.dumps(value)
+    return hmac.digest(secret, body, "sha256") + body
+
+
+def _attacks_on_a_signature(trap: Path, secret: bytes) -> Iterator[tuple[str, bytes]]:
+    """What somebody may try who has recorded messages that were signed with the right secret."""
+    valid = _signed(secret, ("somebody", Bomb(trap)))
+    for place in (0, 31, 32, 39, 40, len(valid) // 2, len(valid) - 1):
+        changed = bytearray(valid)
+        changed[place] ^= 1
+        yield f"one bit of byte {place} changed", _frame(bytes(changed))
+    yield "an old message", _frame(_signed(secret, ("somebody", Bomb(trap)), age_seconds=600))
+    yield "one from the future", _frame(_signed(secret, ("somebody", Bomb(trap)), age_seconds=-600))
+    other = _signed(secret, ("somebody", "something harmless"))
+    yield "the signature of another message", _frame(other[:32] + valid[32:])
+    yield "the end of it missing", _frame(valid[:-1])
+    yield "more than was signed", _frame(valid + b".")
+    yield "only a part of what was announced", _frame(valid)[:-1]
+    yield "only a signature", _frame(valid[:32])
+    yield "a part of a signature", _frame(valid[:16])
+
+
+def test_strangers_join_nothing_run_nothing_and_crash_nothing_on_any_host(tmp_path: Path) -> None:
+    """Every port of a leader and of a member, with what somebody may have recorded there, too."""
+    trap = tmp_path / "trap"
+    with leading(tmp_path) as convention, convention.member() as member:
+        convention.machine_on(member)
+        leader = convention.scheduler
+        before = [_alive(program) for program in (leader, member)]
+        doors = {LEADER: set(_ports(leader)), MEMBER: set(_ports(member))}
+        web = int(leader.url.rpartition(":")[2])
+        doors[LEADER].discard(web)
+        assert {*_ports(leader).values()} == {LEADER, "127.0.0.1"}, "its own address; HTTP on loopback"
+        assert {*_ports(member).values()} == {MEMBER}
+        assert len(doors[MEMBER]) >= 4, "admin, logger, flock, state machine"
+
+        secret = (tmp_path / "secret").read_text().strip().encode()
+        attacks = [data for _, data in (*_attacks(trap), *_attacks_on_a_signature(trap, secret))]
+        targets = [(address, port) for address, ports in doors.items() for port in ports]
+        with ThreadPoolExecutor(len(targets)) as pool:
+            list(pool.map(lambda door: [_send(door[1], data, door[0]) for data in attacks], targets))
+        slow = [socket.create_connection(door, timeout=5) for door in targets for _ in range(20)]
+        for stranger in slow:
+            stranger.sendall(b"100>")
+
+        assert not trap.exists()
+        assert _alive(leader) >= before[0], "no process of the leader died of it"
+        assert _alive(member) >= before[1], "nor of the member"
+        assert convention.member_links() == ["connected"], "nobody joined, nobody was thrown out"
+        wait_until(lambda: convention.links() == ["connected"], "its agent is followed", 30)
+        assert leader.schedule(job("after", 2)).status_code == 202
+        leader.wait_running("after", 2, 30)
+        assert not trap.exists()
+        assert "Traceback" not in leader.said + member.said
+        for stranger in slow:
+            stranger.close()
+
+
+def test_the_trap_springs_for_who_has_the_secret(tmp_path: Path) -> None:
+    """So it is the signature that keeps it shut: what is refused above is refused for what was changed."""
+    SignedPickle(b"x" * 32).loads(_signed(b"x" * 32, ("somebody", Bomb(tmp_path / "trap"))))
+    assert (tmp_path / "trap").exists()
 
 
 def test_strangers_run_nothing_and_the_system_goes_on(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_a_task_without_a_placement_waits() -> None:
         "exit": None,
         "error": "",
         "restarts": 0,
+        "next_start_at": None,
         "stale": False,
         "foreign": False,
         "other_copies": [],
@@ -98,7 +99,10 @@ def test_ports_exit_and_restarts_are_those_of_the_container() -> None:
     cluster = scheduled()
     cluster.place(TASK, "n1")
     process = ProcessState(
-        err="", restarts=3, container_exit_status=ExitStatus(exited=True, exit_status=0, signal=0)
+        err="",
+        restarts=3,
+        next_start_at=1700.5,
+        container_exit_status=ExitStatus(exited=True, exit_status=0, signal=0),
     )
     instance = ContainerInstance(
         container_id=TASK,
@@ -109,6 +113,7 @@ def test_ports_exit_and_restarts_are_those_of_the_container() -> None:
     cluster.report_container(ContainerReport(agent="n1", task=TASK, phase=Phase.ENDED, instance=instance))
     task = shown(cluster)
     assert (task["ports"], task["restarts"], task["endpoint"]) == ({"HTTP": 31000}, 3, ENDPOINT)
+    assert task["next_start_at"] == 1700.5
     assert task["exit"] == {
         "exited": True,
         "exit_status": 0,
