@@ -17,7 +17,7 @@ from scheduling.everywhere import WritePlaces, fitting
 from scheduling.job import JobConfig
 from scheduling.jobs import HaltJob
 from scheduling.migrating import PutJob, RestartJob, RevertJob
-from scheduling.migration import State
+from scheduling.migration import Migration, Standing, State, advance
 from scheduling.registry import RestoreSnapshot
 from scheduling.snapshot import take
 from scheduling.update import Update, limits, limits_for
@@ -334,3 +334,18 @@ def test_a_drain_that_can_not_go_on_says_why() -> None:
     )
     fleet.ask(UndrainAgent(agent="a"))
     assert fleet.settle()["a"] is None, "and no longer when it is over"
+
+
+def test_a_new_task_comes_first_where_the_old_one_is_gone() -> None:
+    """Beside the old one its port may be taken, and the migration would wait for itself."""
+    numbers = limits(Update(), 3, 3, everywhere=True)
+    row = Migration(
+        id="m-1", key=proxy().key, old="old", new="new", old_hash="old", new_hash="new",
+        old_scale=3, new_scale=3, limits=numbers, old_wanted=(0, 1),
+    )  # fmt: skip
+    all_of, two = frozenset({0, 1, 2}), frozenset({0, 1})
+    old = Standing(there=two, running=two, healthy=two, members=all_of)
+    new = Standing(down=all_of, members=all_of)
+    stepped = advance(row, old, new, 0.0, 0.0)
+    assert stepped is not None
+    assert (stepped.old_wanted, stepped.new_wanted) == ((0, 1), (2,))
