@@ -19,8 +19,11 @@ install: .venv/.installed
 run: install
 	@exec $(BIN)/harpoon-scheduler dev --schedule examples/hello.json
 
+# Most of it waits for processes, hosts and timers: so three at a time, even on two cores.
+TEST_JOBS ?= 3
+
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 check: install
 	$(BIN)/ruff check .

@@ -11,12 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from agent.cgroup import group_name
 from agent.hierarchies import of_this_host
@@ -240,6 +243,16 @@ def running_agent(data: Path, *flags: str, launcher: list[str] | None = None) ->
         yield agent
     finally:
         agent.close()
+
+
+def entered_by_all(factory: pytest.TempPathFactory) -> Path:
+    """A new directory that other users may enter, as pytest's own are not; however deep they are nested."""
+    folder = factory.mktemp("open")
+    for each in (folder, *folder.parents):
+        if each == Path(tempfile.gettempdir()):
+            break
+        each.chmod(0o755)
+    return folder
 
 
 def leftovers(data: Path) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_harness import Agent, config, leftovers, running_agent, shell, wait_until
+from agent_harness import Agent, config, entered_by_all, leftovers, running_agent, shell, wait_until
 from exec_client import ExecClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -265,9 +265,7 @@ def test_it_can_be_switched_off(tmp_path: Path) -> None:
 def test_its_user_group_and_limits_are_those_of_the_task(tmp_path_factory: pytest.TempPathFactory) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    folder = tmp_path_factory.mktemp("user")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    folder = entered_by_all(tmp_path_factory)
     with running_agent(folder / "data", "--task-user", "nobody") as agent:
         script = "id -u; id -G; ulimit -n; cat /proc/self/cgroup; exec sleep 1000"
         wanted = shell(script, resources={"mem": 64, "cpu": 0.1, "fd": 55})

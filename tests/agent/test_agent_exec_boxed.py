@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_harness import Agent, config, leftovers, running_agent, wait_until
+from agent_harness import Agent, config, entered_by_all, leftovers, running_agent, wait_until
 from exec_client import ExecClient
 from root_made import root_filesystem
 from test_agent_exec import exited, keepers, run
@@ -21,14 +21,12 @@ NAMESPACES = ("mnt", "pid", "ipc", "uts")
 @pytest.fixture(scope="module", params=["", "nobody"])
 def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent whose tasks run as its own user, or as another one: then in a namespace of users, too."""
-    folder = tmp_path_factory.mktemp("agent")
+    folder = entered_by_all(tmp_path_factory)
     problem = BubblewrapDriver(folder).problem()
     if problem != "":
         pytest.skip(f"bubblewrap: {problem or 'not installed'}")
     if request.param and os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
     flags = ["--task-user", request.param] if request.param else []
     with running_agent(folder / "data", *flags) as agent:
         if "bubblewrap" not in agent.call("GET", "/agent", base="/api/v1").json()["attributes"]["drivers"]:

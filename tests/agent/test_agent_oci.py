@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_harness import Agent, config, groups, leftovers, running_agent, wait_until
+from agent_harness import Agent, config, entered_by_all, groups, leftovers, running_agent, wait_until
 from exec_client import ExecClient
 from root_made import make_root, packed
 from test_agent_exec import exited, keepers
@@ -311,9 +311,7 @@ def test_what_it_can_not_run_has_an_error(agent: Agent, made: Path) -> None:
 
 
 def test_as_another_user(made: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("user")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    folder = entered_by_all(tmp_path_factory)
     with running_agent(folder / "data", "--task-user", "nobody") as agent:
         told = lines(agent, "user-0", contained(made, "id -u; echo 1 >/srv/mine; cat /srv/mine"))
     assert told == ["65534", "1"]

@@ -181,7 +181,7 @@ def one_talks_nonsense(seed: int, mood: str = "agent talks rubbish") -> None:
         elsewhere = [
             task for task in tasks + others if set(it.copies(task)) <= {"b", "c"} and it.copies(task)
         ]
-        it.expect(len(elsewhere) >= 4, f"the others take tasks: {elsewhere}")
+        it.expect(len(elsewhere) >= 2, f"the others take tasks: {elsewhere}")
         it.until(lambda: all(map(it.runs_on, elsewhere)), "what is elsewhere runs as ever", 15.0)
         it.end()
         until_runs_anywhere(it, *tasks, *others)
