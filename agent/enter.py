@@ -49,7 +49,7 @@ _NAMESPACES = {
     "cgroup": 0x02000000,
 }
 _NOT_THERE, _NOT_POSSIBLE = 127, 126  # as shells count it
-# What is told of a word, and of a failure: a line of JSON with six bytes a character fits into a pipe at once.
+# What is told of a word, and of a failure: as JSON, six bytes a character, it fits into a pipe at once.
 _LONGEST_WORD, _LONGEST_FAILURE = 200, 300
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
@@ -116,6 +116,7 @@ def _reaper(entry: dict[str, Any], groups: list[int], tell: int) -> None:
 
 def _command(entry: dict[str, Any], groups: list[int], tell: int) -> None:
     """Become the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first Ctrl-C may come before it begins
     os.setsid()
     if entry["tty"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
