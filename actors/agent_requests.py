@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from actors.agent_link import NEVER, Mailbox, Probed, Replied
 from actors.agent_questions import Question, Verdict
 from actors.agent_replies import BadReplyError, ReplyParser
 from actors.agent_wire import Address, Wire, said
 from actors.hosts import boot_seconds
-from config.bounds import LARGEST_REPLY_BYTES
+from config.bounds import AGENT_BODY_BYTES, LARGEST_REPLY_BYTES
 from scheduling.executor import Request
 
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 5.0
+# Of an item of a batch, without its name and config; and more than that.
+_ITEM_BYTES = 100
 # A kept-alive connection that the agent has closed meanwhile: that says nothing about the request.
 _GONE = (ConnectionResetError, BrokenPipeError, type(None))
 
@@ -43,9 +46,8 @@ class RequestSenders:
 
         Nothing is sent from `lease_until` (boot seconds) on: the process may be stopped in between.
         """
-        size = max(self.batch_items, 1)
-        for start in range(0, len(requests), size):
-            question = Question(tuple(requests[start : start + size]), self.address.header)
+        for group in _groups(requests, max(self.batch_items, 1)):
+            question = Question(group, self.address.header)
             if self._idle:
                 self._idle.pop().exchange(question, lease_until)
             elif self._left:
@@ -60,6 +62,24 @@ class RequestSenders:
             connection.exchange(*self._waiting.popleft())
         else:
             self._idle.append(connection)
+
+
+def _groups(requests: list[Request], most: int) -> Iterator[tuple[Request, ...]]:
+    """What is asked for in one request each: no more of them, and no more bytes, than the agent takes."""
+    group: list[Request] = []
+    configs: set[bytes] = set()
+    size = 0
+    for request in requests:
+        config = 0 if request.body in configs else len(request.body)
+        item = len(request.task) + _ITEM_BYTES
+        if group and (len(group) == most or size + item + config > AGENT_BODY_BYTES):
+            yield tuple(group)
+            group, configs, size, config = [], set(), 0, len(request.body)
+        group.append(request)
+        configs.add(request.body)
+        size += item + config
+    if group:
+        yield tuple(group)
 
 
 class _Connection:

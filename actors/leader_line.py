@@ -53,6 +53,11 @@ class LeaderLine:
         told = offer_of(getattr(status, "capabilities", None) or {})
         if told is None:
             raise RefusedError(f"what answers at {self._named} is no leader that can be joined")
+        if status.conventionLeader is not None:
+            host, port = status.conventionLeader.addressDetails.sockname
+            raise RefusedError(
+                f"what answers at {self._named} is a member itself; its leader is {host}:{port}"
+            )
         members = [address.addressDetails.sockname for address, _ in status.conventionAttendees]
         return Answer(offer=told[1], taken=self._address in members)
 

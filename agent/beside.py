@@ -23,6 +23,7 @@ from scheduling.exec_wire import DATA, ERRORS, ExecProblem
 
 _ENTER = Path(__file__).with_name("enter.py")
 _CHUNK_BYTES = 16 * 1024
+_TOO_EARLY_SECONDS = 0.005
 _END_OF_FILE = b"\x04"  # as a terminal takes it
 
 
@@ -40,6 +41,7 @@ class Beside:
     def __init__(self, entry: Entry, rows: int, columns: int) -> None:
         """Start it. Raises OSError."""
         self._tty = entry.tty
+        self._has_terminal = False
         self._over = asyncio.Event()
         self._ours: list[int] = []
         self._control, control = socket.socketpair()
@@ -108,6 +110,8 @@ class Beside:
 
     async def write(self, content: bytes) -> None:
         """Give the command something to read, and wait until it is taken; nobody may read any more."""
+        if self._tty and not self._has_terminal:
+            await self._terminal_taken()
         while content and self._stdin in self._ours and not self._over.is_set():
             try:
                 content = content[os.write(self._stdin, content) :]
@@ -115,6 +119,15 @@ class Beside:
                 await self._ready(asyncio.get_running_loop().add_writer, self._stdin)
             except OSError:
                 return
+
+    async def _terminal_taken(self) -> None:
+        """Wait until the terminal is the command's: it would signal nobody for a Ctrl-C before."""
+        while not self._over.is_set():
+            with contextlib.suppress(OSError):
+                if os.tcgetpgrp(self._stdin) > 0:
+                    break
+            await asyncio.sleep(_TOO_EARLY_SECONDS)
+        self._has_terminal = True
 
     async def end_of_input(self) -> None:
         """Let the command see the end of its stdin."""

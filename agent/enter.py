@@ -49,6 +49,8 @@ _NAMESPACES = {
     "cgroup": 0x02000000,
 }
 _NOT_THERE, _NOT_POSSIBLE = 127, 126  # as shells count it
+# What is told of a word, and of a failure: as JSON, six bytes a character, it fits into a pipe at once.
+_LONGEST_WORD, _LONGEST_FAILURE = 200, 300
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
@@ -114,6 +116,7 @@ def _reaper(entry: dict[str, Any], groups: list[int], tell: int) -> None:
 
 def _command(entry: dict[str, Any], groups: list[int], tell: int) -> None:
     """Become the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first Ctrl-C may come before it begins
     os.setsid()
     if entry["tty"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -137,6 +140,8 @@ def _command(entry: dict[str, Any], groups: list[int], tell: int) -> None:
         except OSError as error:
             failed = error
     name = entry["words"][0]
+    if len(name) > _LONGEST_WORD:
+        name = f"{name[:_LONGEST_WORD]}…"
     if isinstance(failed, FileNotFoundError):
         _fail(tell, _NOT_THERE, f"{name} was not found")
     _fail(tell, _NOT_POSSIBLE, f"{name} can't be run: {failed.strerror}")
@@ -187,7 +192,7 @@ def _guarded(tell: int, work: Any) -> NoReturn:
 
 
 def _fail(tell: int, exit_status: int, text: str) -> NoReturn:
-    _say(tell, {"failed": text, "exited": exit_status})
+    _say(tell, {"failed": text[:_LONGEST_FAILURE], "exited": exit_status})
     os._exit(exit_status)
 
 

@@ -18,6 +18,7 @@ from scheduling.placement import algorithm
 ENVIRONMENT_PREFIX = "HARPOON_"
 # What belongs to harpoon-agent, to harpoonctl, and to the launcher itself.
 _AGENTS_PREFIX = "HARPOON_AGENT_"
+_ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - to refuse it
 _OTHERS = {"HARPOON_ENDPOINT", "HARPOON_OUTPUT", "HARPOON_REQUEST_TIMEOUT", "HARPOON_LAUNCHER_PID"}
 
 
@@ -135,8 +136,11 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.data:
         yield "data", "it must be a directory, like ./harpoon-data"
     try:
-        ipaddress.IPv4Address(settings.actor_address)
+        address = ipaddress.IPv4Address(settings.actor_address)
     except ValueError:
+        address = _ALL_ADDRESSES
+    # The others are told it: it must be one, and not all.
+    if address == _ALL_ADDRESSES:
         yield "actor_address", "it must be an IPv4 address of this host, like 127.0.0.1"
     if settings.leader:
         try:

@@ -131,6 +131,8 @@ async def _pass_on(ws: falcon.asgi.WebSocket, request: bytes, url: str, agent: s
                 down.cancel()
                 await asyncio.gather(up, down, return_exceptions=True)
             # Which of them has ended it does not matter, but for what there is to tell.
+            if not up.cancelled():
+                up.result()
             if not down.cancelled():
                 down.result()
     except TimeoutError:
@@ -148,9 +150,14 @@ async def _pass_on(ws: falcon.asgi.WebSocket, request: bytes, url: str, agent: s
 
 
 async def _up(ws: falcon.asgi.WebSocket, link: ClientConnection) -> None:
-    with suppress(falcon.WebSocketDisconnected, falcon.PayloadTypeError, ConnectionClosed):
+    """Ends when one of them has left. Raises HttpProblem for a message that is none."""
+    with suppress(falcon.WebSocketDisconnected, ConnectionClosed):
         while True:
-            await link.send(await ws.receive_data())
+            try:
+                message = await ws.receive_data()
+            except falcon.PayloadTypeError as error:
+                raise HttpProblem(400, str(error)) from None
+            await link.send(message)
 
 
 async def _down(ws: falcon.asgi.WebSocket, link: ClientConnection) -> None:

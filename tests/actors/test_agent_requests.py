@@ -13,6 +13,7 @@ from actors.agent_link import Broken, Happening, Mailbox, Probed, Replied, Saw
 from actors.agent_requests import RequestSenders
 from actors.agent_stream import EventStream
 from actors.hosts import boot_seconds
+from config.bounds import AGENT_BODY_BYTES
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
 
@@ -285,3 +286,16 @@ def test_a_batch_is_no_larger_than_the_agent_takes(agent: Agent) -> None:
     with agent.accept() as first, agent.accept() as second:
         assert agent.read(first, b"\n]}").count(b"container_id") == 2
         assert b"PUT /api/v0/containers/a-2 " in agent.read(second, b"{}\n")
+
+
+def test_a_batch_has_no_more_bytes_than_the_agent_takes(agent: Agent) -> None:
+    """Each would be taken alone: together they must not be refused, each time anew."""
+    large = [Request(task=f"{x}-0", step=Input.PUT, body=f'"{x * 700_000}"\n'.encode()) for x in "abc"]
+    senders = RequestSenders(agent.endpoint, agent.mailbox, 3)
+    senders.batch_items = 10
+    senders.send([large[0], put("d-0"), large[1], large[2], put("e-0")], soon())
+    for tasks in (("a-0", "d-0"), ("b-0",), ("c-0", "e-0")):
+        with agent.accept() as connection:
+            sent = agent.read(connection, b"]}" if len(tasks) > 1 else b'"\n')
+        assert len(sent) < AGENT_BODY_BYTES
+        assert all(task.encode() in sent for task in tasks)

@@ -88,6 +88,21 @@ def test_out_and_err_apart_and_the_exit_code(agent: Agent) -> None:
         assert client.end() == signaled(signal.SIGSEGV)
 
 
+def test_a_key_that_comes_before_the_command_has_begun(agent: Agent) -> None:
+    for _ in range(3):
+        with beside(agent, "sleep", "60", tty=True) as client:
+            client.type(b"\x03")
+            assert client.end() == signaled(signal.SIGINT)
+
+
+@pytest.mark.parametrize("letter", ["a", "/a", "\u00e9"])
+def test_a_very_long_name_of_no_program(agent: Agent, letter: str) -> None:
+    with beside(agent, letter * 9000) as client:
+        problem = client.end()
+    assert (problem["status"], problem["exit_status"]) == (400, 126)
+    assert problem["detail"].endswith("… can't be run: File name too long")
+
+
 def test_much_goes_in_and_out_in_order(agent: Agent) -> None:
     content = os.urandom(1_500_000)
     with beside(agent, "cat") as client:

@@ -76,6 +76,7 @@ def test_an_empty_list_of_agents_is_none() -> None:
 
 # The setting, its value as given, as it is shown, and the words that say what would be right.
 WRONG: list[tuple[str, Any, str, str]] = [
+    ("actor_address", "0.0.0.0", "'0.0.0.0'", "it must be an IPv4 address of this host"),
     ("listen", "4444", "'4444'", "it must be HOST:PORT, like 127.0.0.1:4444"),
     ("listen", ":4444", "':4444'", "it must be HOST:PORT"),
     ("listen", "host:x", "'host:x'", "it must be HOST:PORT"),

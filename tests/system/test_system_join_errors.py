@@ -160,3 +160,14 @@ def test_the_leader_runs_another_version(tmp_path: Path) -> None:
         (line,) = done.stderr.splitlines()
         assert line.endswith("and this host 0.0.1; install the same version")
         assert convention.member_links() == []
+
+
+def test_a_member_is_no_leader(tmp_path: Path) -> None:
+    with leading(tmp_path) as convention:
+        port = free_port(MEMBER)
+        with convention.member("--actor-port", str(port)):
+            directory = tmp_path / "lost"
+            directory.mkdir()
+            flags = ["--leader", f"{MEMBER}:{port}", "--actor-address", "127.0.0.4"]
+            line = refused(directory, *flags, "--secret-file", str(tmp_path / "secret"))
+            assert line.endswith(f"is a member itself; its leader is {LEADER}:{convention.port}")

@@ -122,6 +122,23 @@ def test_both_sides_hear_each_other_as_they_speak() -> None:
     asyncio.run(story())
 
 
+def test_text_in_the_middle_is_refused_with_a_word() -> None:
+    async def story() -> None:
+        async with (
+            agent(_silent) as endpoint,
+            ASGIConductor(create_app(cluster_at(endpoint))) as client,
+            client.simulate_ws(URL) as socket,
+        ):
+            await socket.wait_ready()
+            await socket.send_data(REQUEST)
+            await socket.send_text("hello")
+            problem = read_reply(await socket.receive_data()).problem
+            assert problem is not None
+            assert problem.status == 400
+
+    asyncio.run(story())
+
+
 def test_when_the_client_leaves_the_agent_hears_of_it() -> None:
     async def story() -> None:
         gone = asyncio.Event()
