@@ -114,14 +114,16 @@ class Executor:
             self._settle_doubts(now)
 
     def was_away(self) -> None:
-        """The agent is back after an outage: what is not there, or not started, waits for a new command.
+        """The agent is back after an outage: what is not as commanded waits for a new command.
 
-        It may have been lost meanwhile, and its tasks may run elsewhere: only their placements say.
+        It may have been lost meanwhile, and its tasks may run elsewhere: only their placements say. Or it is
+        this copy that stays, because what was to replace it does not run yet.
         """
         for record in list(self._records.values()):
             being_made = record.phase in (Phase.CREATING, Phase.UNCLEAR)
             waits = being_made or STEPS[record.phase, record.goal] is not None
-            if record.goal == "run" and waits:
+            stays_maybe = record.goal == "stop" and record.phase is Phase.RUNNING
+            if (record.goal == "run" and waits) or stays_maybe:
                 record.goal, record.generation = "", 0
                 self._touch(record)
                 self._drop_if_gone(record)

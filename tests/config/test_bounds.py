@@ -24,6 +24,7 @@ NO_BOUNDS = {
     "actors/secret.py SECRET_BYTES": "how long our secret is",
     "actors/transport.py _SIGNATURE_BYTES": "how long a signature is",
     "actors/agent_link.py _READ_BYTES": "the size of a buffer",
+    "actors/agent_requests.py _ITEM_BYTES": "a size that is reckoned with",
     "agent/artifact.py _CHUNK_BYTES": "the size of a buffer",
     "agent/unzip.py _CHUNK_BYTES": "the size of a buffer",
     "agent/untar.py _CHUNK_BYTES": "the size of a buffer",

@@ -51,7 +51,8 @@ def test_what_is_being_made_is_started_by_a_new_command_only(agent: Agent, outco
     assert agent.steps() == [("t-0", "start")]
 
 
-def test_what_runs_and_what_is_to_be_stopped_goes_on(agent: Agent) -> None:
+def test_what_runs_goes_on_and_a_stop_waits_for_a_new_command(agent: Agent) -> None:
+    """Found by the simulation: what was to replace it did not run yet, so this copy stays, and was stopped."""
     agent.brought_up("t-0")
     agent.brought_up("t-1")
     agent.command("stop", "t-1", generation=2)
@@ -59,6 +60,8 @@ def test_what_runs_and_what_is_to_be_stopped_goes_on(agent: Agent) -> None:
     agent.says({"t-0": "running", "t-1": "running"}, everything=True)
     agent.executor.was_away()
     assert agent.report("t-0").goal == "run"
+    assert agent.steps() == []
+    agent.command("stop", "t-1", generation=2)
     assert agent.steps() == [("t-1", "stop")]
 
 
