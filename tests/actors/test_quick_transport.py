@@ -34,6 +34,6 @@ def test_two_that_write_to_each_other_at_once_lose_nothing(tmp_path: Path) -> No
 
 def test_a_message_takes_one_turn_at_each_end(tmp_path: Path) -> None:
     """One for what comes, and one for what acknowledges what was sent. Thespian takes two for each,
-    and one more for sending: 20. A piece that the kernel hands over by itself takes one more, now and then."""
+    and one more for sending: 20. A piece that the kernel hands over by itself takes one more at times."""
     for side in _exchange(tmp_path, 4):
         assert side["turns"] <= 2 * 4 + 3

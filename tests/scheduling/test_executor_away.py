@@ -52,7 +52,7 @@ def test_what_is_being_made_is_started_by_a_new_command_only(agent: Agent, outco
 
 
 def test_what_runs_goes_on_and_a_stop_waits_for_a_new_command(agent: Agent) -> None:
-    """Found by the simulation: what was to replace it did not run yet, so this copy stays, and was stopped."""
+    """Found by the simulation: what was to replace it did not run yet, so this one stays, and was stopped."""
     agent.brought_up("t-0")
     agent.brought_up("t-1")
     agent.command("stop", "t-1", generation=2)
