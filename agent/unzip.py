@@ -19,6 +19,9 @@ MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, LookupError, OverflowError)
 _CHUNK_BYTES = 256 * 1024
 _ENCRYPTED = 0x1
+# What the standard library unpacks no further than it is asked to; by its other methods a few hundred bytes
+# become gigabytes of memory at once.
+_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 _MADE_ON_UNIX = 3
 
 
@@ -55,6 +58,9 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path) -> No
     kind = stat.S_IFMT(mode)
     if member.flag_bits & _ENCRYPTED:
         raise ArtifactError(f"unsafe archive: {name!r} is encrypted")
+    if member.compress_type not in _METHODS:
+        allowed = " or ".join(_METHODS.values())
+        raise ArtifactError(f"{name!r} is packed by method {member.compress_type}; it must be {allowed}")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         raise ArtifactError(f"unsafe archive: {name!r} is a device or FIFO")
     parts = safe_parts(name, name)

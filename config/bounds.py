@@ -332,10 +332,14 @@ ARTIFACT_RATIO = 200
 ARTIFACT_RATIO_FREE_BYTES = 256 * 1024**2
 # attempts: requests for an artifact in a row that brought nothing → given up, and the task has failed there
 ARTIFACT_ATTEMPTS = 3
-# bytes: memory for the window of a zstd archive → the artifact is refused
-ZSTD_WINDOW_BYTES = 128 * 1024**2
+# bytes: memory for the window of a zstd or xz archive → the artifact is refused
+ARCHIVE_WINDOW_BYTES = 128 * 1024**2
 # bytes: what an archive's header has its reader read at once → the artifact is refused
 ARCHIVE_READ_BYTES = 16 * 1024 * 1024
+# bytes: all headers of a tar archive, besides those that each member may have → the artifact is refused
+ARCHIVE_HEADER_BYTES = 1024 * 1024
+# bytes: the headers of each member of a tar archive, on average → the artifact is refused
+ARCHIVE_MEMBER_HEADER_BYTES = 4096
 # characters: a path or a link in an archive → the artifact is refused
 LONGEST_ARCHIVE_NAME = 1024
 # MB: the memory limit of a task, at the least → a smaller one is raised to this: programs begin with more
