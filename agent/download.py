@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
 import msgspec
 import requests
 from urllib3.exceptions import HTTPError
 
 from agent.artifact_limits import ArtifactError, Limits, check_cancelled
-from config.bounds import ARTIFACT_ATTEMPTS
+from config.bounds import ARTIFACT_ATTEMPTS, ARTIFACT_REDIRECTS
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 30
 _CHUNK_BYTES = 256 * 1024
@@ -38,6 +41,29 @@ class Validator(msgspec.Struct, frozen=True):
 
 class _BrokenError(Exception):
     """An attempt has failed in a way that another one may not."""
+
+
+class _Session(requests.Session):
+    """Follows no redirect: it would first read all that comes with one into memory, however much that is."""
+
+    def get_redirect_target(self, resp: Any) -> None:
+        """Nowhere, whatever the response says."""
+
+
+@contextmanager
+def _get(url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+    """The response of whom a URL leads to, its body not read yet. Raises ArtifactError, RequestException, ValueError."""
+    with _Session() as session:
+        for _ in range(ARTIFACT_REDIRECTS + 1):
+            timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+            with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
+                if not response.is_redirect:
+                    yield response
+                    return
+                # HTTP's headers come as Latin-1, and URLs are UTF-8.
+                to = response.headers["Location"].encode("latin-1").decode("utf-8", "replace")
+                url = urljoin(url, to)
+    raise ArtifactError(f"more than {ARTIFACT_REDIRECTS} redirects")
 
 
 _VALIDATOR = msgspec.json.Decoder(Validator)
@@ -110,9 +136,8 @@ class Download:
             headers |= {"Range": f"bytes={size}-"} | ({"If-Range": known.strong} if known.strong else {})
         else:
             headers |= self._conditions
-        timeout = (_CONNECT_SECONDS, _READ_SECONDS)
         try:
-            with requests.get(self._url, stream=True, timeout=timeout, headers=headers) as response:
+            with _get(self._url, headers) as response:
                 if response.status_code == 304 and not size:
                     return None
                 begin = self._begin(response, size)
@@ -123,7 +148,8 @@ class Download:
                     self._beside.write_bytes(msgspec.json.encode(known))
                 self.resumed = self.resumed or begin > 0
                 self._save(response, begin, cancelled, deadline)
-        except (requests.RequestException, HTTPError) as error:
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            # ValueError: what a redirect names is no URL.
             raise _BrokenError(str(error)) from error
         return known
 

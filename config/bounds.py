@@ -332,6 +332,8 @@ ARTIFACT_RATIO = 200
 ARTIFACT_RATIO_FREE_BYTES = 256 * 1024**2
 # attempts: requests for an artifact in a row that brought nothing → given up, and the task has failed there
 ARTIFACT_ATTEMPTS = 3
+# redirects: from the URL of an artifact to where it is → it is refused, and the task has failed there
+ARTIFACT_REDIRECTS = 10
 # bytes: memory for the window of a zstd or xz archive → the artifact is refused
 ARCHIVE_WINDOW_BYTES = 128 * 1024**2
 # bytes: what an archive's header has its reader read at once → the artifact is refused

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -198,6 +199,17 @@ def _health_checks(checks: list[HealthCheck]) -> Iterator[Problem]:
 def _artifact_url(url: str) -> Iterator[Problem]:
     if url and (not url.startswith(_URL_SCHEMES) or _unprintable(url) or " " in url):
         yield Problem("artifact_url", url, "it must be empty or begin with http://, https:// or file://")
+    elif not _names_host(url):
+        yield Problem("artifact_url", url, "it must name a host, and a port only from 0 to 65535")
+
+
+def _names_host(url: str) -> bool:
+    """Whether a URL by HTTP names a host; others need none."""
+    try:
+        parts = urlsplit(url)
+        return not url.startswith("http") or (bool(parts.hostname) and (parts.port or 0) >= 0)
+    except ValueError:
+        return False
 
 
 def _artifact_sha256(config: ContainerConfig) -> Iterator[Problem]:
