@@ -139,7 +139,7 @@ class ArtifactCache:
             found: list[tuple[float, int, Path]] = []
             for path in self._directory.glob("*"):
                 in_use = path.name.partition(".")[0] in self._turns
-                if not path.name.endswith(_VALIDATOR) and not in_use:
+                if not path.name.endswith(_VALIDATOR) and not in_use and path.is_file():
                     status = path.stat()
                     found.append((status.st_mtime, status.st_size, path))
             total = sum(size for _, size, _ in found)

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,6 +50,12 @@ async def _repeat(every_seconds: float, work: Callable[[], Coroutine[Any, Any, N
 def _log_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _LOG.error("unexpected, going on", exc_info=error)
+
+
+async def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """What some work returns; it goes on to its end though who waits for it is cancelled, as a request is
+    whose client has left."""
+    return await asyncio.shield(asyncio.create_task(work))
 
 
 async def in_daemon_thread(work: Callable[[], None]) -> None:

@@ -52,7 +52,10 @@ class _Session(requests.Session):
 
 @contextmanager
 def _get(url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-    """The response of whom a URL leads to, its body not read yet. Raises ArtifactError, RequestException, ValueError."""
+    """The response of whom a URL leads to, its body not read yet.
+
+    Raises ArtifactError, RequestException, and ValueError for a redirect to what is no URL.
+    """
     with _Session() as session:
         for _ in range(ARTIFACT_REDIRECTS + 1):
             timeout = (_CONNECT_SECONDS, _READ_SECONDS)
@@ -149,7 +152,6 @@ class Download:
                 self.resumed = self.resumed or begin > 0
                 self._save(response, begin, cancelled, deadline)
         except (requests.RequestException, HTTPError, ValueError) as error:
-            # ValueError: what a redirect names is no URL.
             raise _BrokenError(str(error)) from error
         return known
 

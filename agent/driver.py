@@ -72,7 +72,7 @@ class Driver(Protocol):
         """What jobs and the agent's attributes call it."""
 
     def start(self, task: Task) -> Process:
-        """Start a task and hold it until `release`. Raises StartError."""
+        """Start a task and hold it until `release`. Raises StartError, and OSError for a full disk."""
 
     def find(self, mark: ProcessMark, directory: Path) -> Process | None:
         """The living task with this mark, started by an earlier agent; None if it has ended."""

@@ -1,4 +1,4 @@
-"""How a task ended, by what its shim left: `exit`, and `signaled`, empty unless a signal ended it."""
+"""How a task ended, by what its shim left: `exit`, and `signaled`, blank unless a signal ended it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ _KILLED = ExitStatus(signaled=True, signal=signal.SIGKILL)
 # A shell does not remark on these two: 128+2 and 128+13 are taken for the signals they mean by custom.
 _UNREMARKED = (signal.SIGINT, signal.SIGPIPE)
 _LAST_SIGNAL = 64
+_ROOM = " " * 64
+
+
+def make_room(directory: Path) -> None:
+    """Take the disk space that a shim will need for its word: the disk may be full then. Raises OSError."""
+    (directory / "exit").unlink(missing_ok=True)
+    for name in ("exit.new", "signaled"):
+        (directory / name).write_text(_ROOM)
 
 
 def read_exit(directory: Path, *, passed_on: bool = False) -> ExitStatus | None:

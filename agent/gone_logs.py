@@ -54,7 +54,8 @@ class GoneLogs:
     def clean(self) -> None:
         """Let go of what is too old, and of the oldest while all of them are too large."""
         with self._lock:
-            found = sorted(_age_and_size(place) for place in self._directory.glob("*"))
+            # What is no directory is not ours.
+            found = sorted(_age_and_size(place) for place in self._directory.glob("*/"))
             total = sum(size for _, size, _ in found)
             for gone_at, size, place in found:
                 if time.time() - gone_at > self._keep_seconds or total > self._most_bytes:

@@ -91,8 +91,7 @@ class Lives:
                 self.discard(staging)
         except (artifact.ArtifactError, StartError, OSError) as error:
             err = str(error)
-        except Exception as error:
-            # A mistake of our own; but nobody is to wait for ever for what does not come.
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for it for ever
             _LOG.exception("fetching the artifact of %s failed unexpectedly", container.id)
             err = f"unexpected: {type(error).__name__}: {error}"
         if container.cancelled.is_set():

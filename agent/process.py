@@ -23,7 +23,7 @@ from typing import Any
 from agent import procfs
 from agent.cgroup import Cgroups
 from agent.driver import Entry, Process
-from agent.ending import read_exit, read_ooms, write_killed
+from agent.ending import make_room, read_exit, read_ooms, write_killed
 from agent.store import ProcessMark
 from agent.task import DEFAULT_PATH, StartError, Task, places
 from agent.user import User
@@ -50,9 +50,8 @@ class ProcessDriver:
         self._env = shutil.which("env", path=DEFAULT_PATH) or "/usr/bin/env"
 
     def start(self, task: Task) -> Process:
-        """Start a task's shim, which waits for `release`. Raises StartError."""
-        for old in ("exit", "signaled"):
-            (task.directory / old).unlink(missing_ok=True)
+        """Start a task's shim, which waits for `release`. Raises StartError, and OSError for a full disk."""
+        make_room(task.directory)
         words = self._words(task)
         if "=" in words[0]:
             # `env` would take it for one more variable.

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from agent import disks, lifecycle, metrics, procfs
 from agent.admission import host_resources, lack_of_room
 from agent.artifact_cache import ArtifactCache
+from agent.background import to_its_end
 from agent.container import Container
 from agent.driver import Entry, Process
 from agent.drivers import Drivers
@@ -93,9 +94,12 @@ class Runtime:
             config = replace(config, ports=ports)
         container = Container(container_id, self._store.directory(container_id), config, Record())
         self._remember(container)
+        await to_its_end(self._create(container))
+
+    async def _create(self, container: Container) -> None:
         async with container.lock:
             try:
-                await asyncio.to_thread(self._store.create, container_id, config, container.record)
+                await asyncio.to_thread(self._store.create, container.id, container.config, container.record)
             except OSError as error:
                 self._forget(container)
                 container.record = Record(state=State.DELETED)

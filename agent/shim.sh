@@ -10,7 +10,8 @@
 # It runs in the foreground, because a shell makes background commands ignore INT and QUIT. Signals
 # to the group reach this shell too; a handler that does nothing (not "ignore", which the task would
 # inherit) lets it live on. What the shell itself says of a task killed by a signal ("Killed") goes
-# to DIRECTORY/signaled: $? alone can't tell a signal N from an exit with 128+N.
+# to DIRECTORY/signaled: $? alone can't tell a signal N from an exit with 128+N. That file and exit.new are
+# there, blank, and are written over: a disk that is full by then still takes them.
 set -f
 trap : HUP INT QUIT PIPE ALRM TERM USR1 USR2
 directory=$1
@@ -20,7 +21,7 @@ above=$4
 shift 4
 line_end='
 '
-exec 2>"$directory/signaled" >/dev/null
+exec 2<>"$directory/signaled" >/dev/null
 
 # How often the kernel ended a process of the task for want of memory.
 count_ooms() {
@@ -95,5 +96,5 @@ IFS=$line_end
 # From here on nothing is said of the task.
 exec 2>/dev/null
 [ -z "$groups" ] || count_ooms
-echo "$status${ooms:+ $ooms}" >"$directory/exit.new" && mv "$directory/exit.new" "$directory/exit"
+echo "$status${ooms:+ $ooms}" 1<>"$directory/exit.new" && mv "$directory/exit.new" "$directory/exit"
 [ -z "$groups" ] || { end_rest && remove_groups; }

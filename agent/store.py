@@ -37,7 +37,8 @@ from scheduling.job import CONTAINER_CONFIG_DECODER, ContainerConfig
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STAGING = ".staging-"
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_GONE = "gone"
+# What a removed container's directory is called until its files are deleted.
+_GONE = re.compile(r"\.gone-[0-9a-f]{8}-(.+)")
 
 
 class ProcessMark(msgspec.Struct, frozen=True):
@@ -177,17 +178,15 @@ class Store:
 
     def remove(self, container_id: str) -> Path:
         """Forget a container at once; returns what is left of it on disk, for `discard`. Raises OSError."""
-        directory = self.directory(container_id)
-        trash = self.staging()
-        (trash / _GONE).mkdir()
-        directory.rename(trash / _GONE / container_id)
+        trash = self._containers / f".gone-{os.urandom(4).hex()}-{container_id}"
+        # Nothing but a rename: a full disk must not keep what would make room on it.
+        self.directory(container_id).rename(trash)
         return trash
 
     def bury(self, trash: Path) -> None:
         """Keep of a removed container's files what is to outlive it."""
-        if self._bury is not None:
-            for files in (trash / _GONE).glob("*"):
-                self._bury(files.name, files)
+        if self._bury is not None and (gone := _GONE.fullmatch(trash.name)):
+            self._bury(gone[1], trash)
 
     def discard(self, trash: Path) -> None:
         """Delete a removed container's files or a staging directory, which may take long."""

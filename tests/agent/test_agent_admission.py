@@ -161,3 +161,21 @@ def test_a_claim_is_never_leaked_and_never_given_twice(rounds: list[list[Any]]) 
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder)))
+
+
+def test_whoever_asks_and_leaves_at_once_has_asked_all_the_same(tmp_path: Path) -> None:
+    async def live() -> None:
+        world = World(tmp_path)
+        asking = asyncio.create_task(world.ask(("put", "a-0", (1, 0.1, {"A": 0}, True, True))))
+        while not world.runtime._containers and not asking.done():
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        async with asyncio.timeout(10):
+            while not world.runtime.find("a-0").record.unpacked:
+                await asyncio.sleep(0.001)
+        await world.quiet()
+        world.check()
+        assert msgspec.json.decode((tmp_path / "containers/a-0/state").read_bytes())["state"] == "created"
+
+    asyncio.run(live())

@@ -25,16 +25,23 @@ MOUNT = 'mount -t tmpfs -o size=20m,mode=700 tmpfs "$0" && exec "$@"'
 PRIVATE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT]
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    """An agent whose data directory is a file system of 20 MB, in a namespace of its own."""
-    data = tmp_path / "data"
+@contextlib.contextmanager
+def agent_with(data: Path, options: str) -> Iterator[Agent]:
+    """An agent whose data directory is a small file system, in a namespace of its own."""
     data.mkdir()
-    tried = subprocess.run([*PRIVATE, str(data), "true"], capture_output=True, text=True, check=False)
+    launcher = [word.replace("size=20m", options) for word in (*PRIVATE, str(data))]
+    tried = subprocess.run([*launcher, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
     flags = ("--disk-reserve-mb", "4", "--metrics-seconds", "600")
-    with running_agent(data, *flags, launcher=[*PRIVATE, str(data)]) as agent:
+    with running_agent(data, *flags, launcher=launcher) as agent:
+        yield agent
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """One with 20 MB."""
+    with agent_with(tmp_path / "data", "size=20m") as agent:
         yield agent
 
 
@@ -92,6 +99,42 @@ def test_with_no_byte_left_what_runs_goes_on_ends_and_starts_again(agent: Agent)
     before = len(agent.log("stays-0"))
     wait_until(lambda: len(agent.log("stays-0")) > before, "its log goes on")
     assert agent.call("DELETE", "/containers/stops-0").status == 200
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ("exit 0", {"exited": True}),
+        ("exit 7", {"exited": True, "exit_status": 7}),
+        ("exit 137", {"exited": True, "exit_status": 137}),
+        ("kill -SEGV ${D}${D}", {"signaled": True, "signal": 11}),
+    ],
+)
+def test_with_no_byte_left_a_task_still_ends_as_it_ended(
+    agent: Agent, tmp_path: Path, script: str, ended: dict[str, Any]
+) -> None:
+    go = tmp_path / "go"
+    wait = f"while [ ! -e {go} ]; do sleep 0.01; done"
+    begin(agent, "ends-0", shell(f"{wait}; {script}", restart="no", env={"D": "$"}))
+    fill(agent, 0)
+    go.touch()
+    state = agent.wait_for("ends-0", "finished")["process_state"]
+    assert state["container_exit_status"] == ended
+
+
+def test_where_not_one_more_file_can_be_made_room_can_be_made(tmp_path: Path) -> None:
+    with agent_with(tmp_path / "data", "size=20m,nr_inodes=100") as agent:
+        begin(agent, "stays-0", config())
+        begin(agent, "goes-0", config("true"))
+        agent.wait_for("goes-0", "finished")
+        with pytest.raises(OSError, match="No space left"):
+            for number in range(100):
+                (seen(agent) / f"filler{number}").touch()
+        reply = agent.call("PUT", "/containers/new-0", config())
+        assert (reply.status, reply.body) == (500, b"cannot store the container: No space left on device\n")
+        assert agent.call("DELETE", "/containers/goes-0").status == 200
+        assert agent.instance("stays-0")["process_state"]["up"]
+        wait_until(lambda: agent.call("PUT", "/containers/new-0", config()).status == 201)
 
 
 def pid_of(command_line: str) -> int:
@@ -219,4 +262,7 @@ def test_what_must_survive_a_power_cut_is_on_disk_in_the_right_order(
     assert recorder.take() == [("rename", "state"), ("fsync", "state"), ("fsync", "a-0")]
     store.remove("a-0")
     store.make_removals_durable()
-    assert recorder.take() == [("rename", "a-0"), ("fsync", "containers")]
+    (renamed, name), synced = recorder.take()
+    assert renamed == "rename"
+    assert name.endswith("-a-0")
+    assert synced == ("fsync", "containers")

@@ -116,6 +116,21 @@ def test_one_that_is_there_again_has_its_own(agent: Agent) -> None:
     assert agent.log("again-0") == ["second"]
 
 
+def test_files_of_strangers_are_left_alone_and_keep_nobody_from_anything(agent: Agent) -> None:
+    strays = [agent.data / name for name in ("logs/stray", "artifacts/folder/stray", "containers/stray")]
+    for stray in strays:
+        stray.parent.mkdir(parents=True, exist_ok=True)
+        stray.touch()
+    agent.run("beside-0", shell("echo kept"))
+    agent.wait_for("beside-0", "finished")
+    assert agent.call("DELETE", "/containers/beside-0").status == 200
+    wait_until(lambda: not list((agent.data / "containers").glob(".*")), "no file is left")
+    assert agent.log("beside-0") == ["kept"]
+    agent.end()
+    agent.start()
+    assert all(stray.exists() for stray in strays)
+
+
 @pytest.mark.parametrize("name", ["never-0", "..%2f..", ".", "x" * 300])
 def test_what_was_never_there_has_none(agent: Agent, name: str) -> None:
     assert agent.call("GET", f"/containers/{name}/log").status == 404
@@ -127,9 +142,8 @@ def test_what_an_agent_that_was_killed_did_not_put_away_the_next_one_does(agent:
     agent.wait_for("cut-0", "finished")
     agent.end()
     # As a kill leaves it between the removal and what follows.
-    trash = agent.data / "containers/.staging-cut/gone"
-    trash.mkdir(parents=True)
-    (agent.data / "containers/cut-0").rename(trash / "cut-0")
+    trash = agent.data / "containers/.gone-01234567-cut-0"
+    (agent.data / "containers/cut-0").rename(trash)
     agent.start()
     wait_until(lambda: not trash.exists())
     assert agent.instance("cut-0") is None

@@ -20,7 +20,7 @@ _MEMORY_BYTES = 16 * 1024 * 1024
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """`/N` leads to `/N-1`, `/0` is an archive, `/flood` leads there with a very long body, and `/to` to `to`."""
+    """`/N` leads to `/N-1`, `/0` is an archive, `/flood` leads there with a long body, `/to` to `to`."""
 
     to = b""
 
