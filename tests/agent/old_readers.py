@@ -122,20 +122,27 @@ def read_event(content: bytes) -> StateEvent:
     for instance in raw["containers"].values():
         _check(ContainerInstance, instance)
         _check(ContainerConfig, instance["config"])
+        for check in instance["config"]["health_checks"] or ():
+            _check(HealthCheck, check)
         _check(ProcessState, instance["process_state"])
     return event
 
 
 def additions(content: bytes) -> set[str]:
-    """The fields of an event that they do not know."""
-    found: set[str] = set()
+    """The fields of an event that they do not know, with where they are."""
     raw = msgspec.json.decode(content)
-    found |= set(raw["resources"]) - set(HostResources.__struct_fields__)
+    found = _more("resources", HostResources, raw["resources"])
     for instance in raw["containers"].values():
-        found |= set(instance) - set(ContainerInstance.__struct_fields__)
-        found |= set(instance["config"]) - set(ContainerConfig.__struct_fields__)
-        found |= set(instance["process_state"]) - set(ProcessState.__struct_fields__)
+        found |= _more("container", ContainerInstance, instance)
+        found |= _more("config", ContainerConfig, instance["config"])
+        found |= _more("state", ProcessState, instance["process_state"])
+        for check in instance["config"]["health_checks"] or ():
+            found |= _more("check", HealthCheck, check)
     return found
+
+
+def _more(place: str, shape: type[msgspec.Struct], fields: dict[str, Any]) -> set[str]:
+    return {f"{place}.{name}" for name in set(fields) - set(shape.__struct_fields__)}
 
 
 def _check(shape: type[msgspec.Struct], fields: dict[str, Any]) -> None:

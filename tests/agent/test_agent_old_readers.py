@@ -7,23 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import old_readers
 import pytest
 from agent_harness import Agent, Watch, config, running_agent, shell, wait_until
 from old_readers import additions, read_event
 
+from scheduling import container, job
 from scheduling.canonical import go_json
 from scheduling.container import STATE_EVENT_DECODER
 
 OURS = {
-    "health",
-    "last_lines",
-    "next_start_at",
-    "drivers",
-    "limits",
-    "disks",
-    "restart_limit",
-    "unhealthy_after",
+    *("resources.attributes", "resources.drivers", "resources.limits", "resources.disks"),
+    *("container.last_lines", "container.health", "state.next_start_at", "check.kind"),
+    *("config.unhealthy_after", "config.artifact_sha256", "config.driver"),
+    *("config.limits", "config.restart_limit"),
 }
+THEIRS_AND_OURS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
+    "event": (old_readers.StateEvent, container.StateEvent),
+    "resources": (old_readers.HostResources, container.HostResources),
+    "amount": (old_readers.Amount, container.Amount),
+    "cores": (old_readers.Cores, container.Cores),
+    "container": (old_readers.ContainerInstance, container.ContainerInstance),
+    "state": (old_readers.ProcessState, container.ProcessState),
+    "exit": (old_readers.ExitStatus, container.ExitStatus),
+    "metrics": (old_readers.Metrics, container.Metrics),
+    "config": (old_readers.ContainerConfig, job.ContainerConfig),
+    "check": (old_readers.HealthCheck, job.HealthCheck),
+    "command": (old_readers.Command, job.Command),
+    "wanted": (old_readers.Wanted, job.Resources),
+    "storage": (old_readers.Storage, job.Storage),
+    "grace": (old_readers.Grace, job.Grace),
+}
+
+
+def test_all_that_we_have_added_is_looked_at_here() -> None:
+    added = {
+        f"{place}.{name}"
+        for place, (theirs, ours) in THEIRS_AND_OURS.items()
+        for name in set(ours.__struct_fields__) - set(theirs.__struct_fields__)
+    }
+    assert added == OURS
+    for theirs, ours in THEIRS_AND_OURS.values():
+        assert set(theirs.__struct_fields__) <= set(ours.__struct_fields__)
 
 
 def checked(**changes: Any) -> dict[str, Any]:
@@ -36,12 +61,15 @@ def checked(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_stream_with_everything_that_is_ours(tmp_path: Path) -> None:
-    with running_agent(tmp_path / "data", "--metrics-seconds", "0.1") as agent:
+    with running_agent(tmp_path / "data", "--metrics-seconds", "0.1", "--label", "zone=a") as agent:
         watch = agent.watch()
         agent.run("checked-0", checked(restart_limit=3))
         agent.run("loops-0", shell("echo last words; exit 3", restart="on-failure", driver="process"))
         agent.run("killed-0", shell("kill -SEGV ${D}${D}", env={"D": "$"}))
-        agent.run("failed-0", config("/no/such"))
+        agent.run("failed-0", config("/no/such", limits={"pids": 50}))
+        # Its archive is not there: that is told in an event, too.
+        unfetched = config(artifact_url="file:///no/such/archive", artifact_sha256="0" * 64)
+        assert agent.call("PUT", "/containers/unfetched-0", unfetched).status == 201
         wait_until(lambda: _additions(watch) >= OURS, f"all of {OURS}")
         wait_until(lambda: any(_metrics(event) for event in list(watch.events)), "a sample of metrics")
         agent.stop("checked-0")
@@ -82,8 +110,8 @@ GOLDEN = (
 )
 PLAIN = GOLDEN % (b"", b"", b"", b"")
 WITH_OURS = GOLDEN % (
-    b',"drivers":["process","oci"],"limits":["mem"],"disks":{"/":{"total":2,"free":1}}',
-    b',"driver":"oci","limits":{"mem":5},"restart_limit":3',
+    b',"attributes":{"os":"linux"},"drivers":["process","oci"],"limits":["mem"],"disks":{"/":{"total":2,"free":1}}',
+    b',"unhealthy_after":2,"artifact_sha256":"00","driver":"oci","limits":{"mem":5},"restart_limit":3',
     b',"next_start_at":1700.5',
     b',"last_lines":["a"],"health":{"state":"healthy","since":1.5}',
 )
