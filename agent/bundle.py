@@ -46,8 +46,8 @@ _NEW_USER_NAMESPACE = 0x10000000
 _ARCHITECTURES = {"x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}
 
 
-def config_of(task: Task, ids: tuple[int, int], files: int) -> dict[str, Any]:
-    """The config.json for a task, whose program is `ids` (uid, gid) and may open so many files (0: as we)."""
+def config_of(task: Task, ids: tuple[int, int], files: tuple[int, int] | None) -> dict[str, Any]:
+    """The config.json for a task, whose program is `ids` (uid, gid), with limits of open files."""
     none: list[str] = []
     return {
         "ociVersion": _VERSION,
@@ -61,7 +61,7 @@ def config_of(task: Task, ids: tuple[int, int], files: int) -> dict[str, Any]:
                 ("bounding", "effective", "inheritable", "permitted", "ambient"), none
             ),
             "noNewPrivileges": True,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": files, "hard": files}] if files else none,
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": files[0], "hard": files[1]}] if files else none,
         },
         "root": {"path": str(task.root), "readonly": False},
         "hostname": task.directory.name[:64],

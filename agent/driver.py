@@ -19,7 +19,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `programs` are the places to look for it, best first, as seen from `working_dir`, which is a place in the
     namespaces of the process `beside`, where one is named. `groups` are the task's cgroups, `user` (uid, gid)
-    who to be; `bare`: without capabilities.
+    who to be; `files` the limits of open files, soft and hard; `bare`: without capabilities.
     """
 
     words: list[str]
@@ -27,7 +27,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str]
     working_dir: str
     tty: bool
-    files: int = 0
+    files: tuple[int, int] | None = None
     groups: list[str] = []
     user: tuple[int, int] | None = None
     beside: int = 0

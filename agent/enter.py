@@ -123,7 +123,7 @@ def _command(entry: dict[str, Any], groups: list[int], tell: int) -> None:
     for group in groups:
         os.write(group, b"0")
     if files := entry["files"]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        resource.setrlimit(resource.RLIMIT_NOFILE, tuple(files))
     os.chdir(entry["working_dir"])
     if entry["bare"]:
         _drop_capabilities()

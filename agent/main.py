@@ -15,6 +15,7 @@ import psutil
 
 from agent import STARTED_BY
 from agent.drivers import drivers_here
+from agent.files import raise_limit
 from agent.prctl import signal_on_parent_death
 from agent.registration import RegistrationError, read_token
 from agent.runtime import end_leftovers
@@ -190,6 +191,7 @@ def main(**flags: Any) -> None:
     except UserError as error:
         _fail(str(error))
     _check_registration(settings)
+    raise_limit()
     listener = _listen(settings.host, settings.port)
     if settings.ephemeral:
         end_leftovers(Store(settings.data), drivers_here(settings))

@@ -22,8 +22,9 @@ from agent import procfs
 from agent.bundle import config_of, mount
 from agent.cgroup import Cgroups
 from agent.driver import Entry
+from agent.files import files_limit
 from agent.hierarchies import cgroup_mounts
-from agent.process import ProcessDriver, files_limit
+from agent.process import ProcessDriver
 from agent.task import DEFAULT_PATH, StartError, Task
 from agent.user import User
 from config.bounds import OCI_OVERHEAD_MB, OCI_OVERHEAD_PIDS
@@ -74,7 +75,7 @@ class OciDriver(ProcessDriver):
             files=0,
             own_root=True,
         )
-        config = config_of(task, task.ids, 0)
+        config = config_of(task, task.ids, None)
         for place in map(Path, _OF_HOST):
             if place.is_symlink():
                 (root / place.name).symlink_to(place.readlink())
@@ -110,7 +111,7 @@ class OciDriver(ProcessDriver):
             programs=command[:1],
             env={"PATH": DEFAULT_PATH},
             working_dir="/",
-            files=0,
+            files=None,
             user=None,
         )
 
@@ -128,9 +129,9 @@ class OciDriver(ProcessDriver):
     def _variables(self, _task: Task) -> Mapping[str, str]:
         return {"PATH": DEFAULT_PATH}
 
-    def _files(self, _task: Task) -> int:
+    def _files(self, _task: Task) -> str:
         # A limit of the program, not of runc.
-        return 0
+        return ""
 
     def _words(self, task: Task) -> list[str]:
         if not self._found["runc"]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import shlex
 import shutil
 import signal
@@ -24,6 +23,7 @@ from agent import procfs
 from agent.cgroup import Cgroups
 from agent.driver import Entry, Process
 from agent.ending import make_room, read_exit, read_ooms, write_killed
+from agent.files import files_limit
 from agent.store import ProcessMark
 from agent.task import DEFAULT_PATH, StartError, Task, places
 from agent.user import User
@@ -73,7 +73,7 @@ class ProcessDriver:
         try:
             shim = subprocess.Popen(
                 [
-                    *(self._shell, str(_SHIM), str(task.directory), str(self._files(task))),
+                    *(self._shell, str(_SHIM), str(task.directory), self._files(task)),
                     *("\n".join(map(str, groups)), above, *words),
                 ],
                 stdin=subprocess.PIPE,
@@ -95,9 +95,10 @@ class ProcessDriver:
         """What the task's groups are limited to."""
         return limits
 
-    def _files(self, task: Task) -> int:
-        """The limit of open files that the shim sets."""
-        return files_limit(task.files)
+    def _files(self, task: Task) -> str:
+        """The limits of open files that the shim sets, soft and hard; "" leaves those that it has."""
+        soft, hard = files_limit(task.files)
+        return f"{soft}:{hard}"
 
     def _above(self, _task: Task) -> list[str]:
         """The words before `env`."""
@@ -275,12 +276,6 @@ def _check_length(task: Task, words: list[str]) -> None:
     lengths = [len(os.fsencode(word)) + _POINTER_BYTES for word in words]
     if max(lengths) >= _LONGEST_WORD_BYTES or sum(lengths) >= os.sysconf("SC_ARG_MAX") - _LONGEST_WORD_BYTES:
         raise StartError(f"cannot start {task.program}: {os.strerror(errno.E2BIG)}")
-
-
-def files_limit(wanted: int) -> int:
-    """The limit of open files to set: a task may not have more than the agent may."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _mark(pid: int, stat: procfs.Stat | None = None) -> ProcessMark:

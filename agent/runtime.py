@@ -18,6 +18,7 @@ from agent.container import Container
 from agent.driver import Entry, Process
 from agent.drivers import Drivers
 from agent.events import Hub
+from agent.files import most_containers
 from agent.gone_logs import GoneLogs
 from agent.lifecycle import Input, Refusal, RefusedError, State
 from agent.lives import Lives
@@ -83,6 +84,9 @@ class Runtime:
         if container_id in self._containers:
             raise RefusedError(lifecycle.ALREADY_EXISTS)
         if lack := disks.lack_of_disk(self.settings.data, self.settings.disk_reserve_bytes):
+            raise RefusedError(Refusal(500, lack))
+        if len(self._containers) >= most_containers():
+            lack = f"no room: {most_containers()} tasks are here, as many as this agent may open files for"
             raise RefusedError(Refusal(500, lack))
         if lack := self._drivers.lack(config) or lack_of_room(config, self._resources):
             raise RefusedError(Refusal(500, lack))

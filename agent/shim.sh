@@ -3,7 +3,7 @@
 #
 #   shim.sh DIRECTORY FILES GROUPS ABOVE PROGRAM [ARGUMENT]...
 #
-# ABOVE, a word a line, ends with the program `env`, which starts PROGRAM with the task's variables and no others:
+# FILES, "soft:hard", are the limits of open files. ABOVE, a word a line, ends with the program `env`, which starts PROGRAM with the task's variables and no others:
 # a shell would add PWD and drop names it can't spell. They come on stdin, quoted for a shell, one after the
 # other: what may be a secret is on no command line. GROUPS are the task's cgroups, one a line, the one that
 # holds all its processes first; the shim itself stays outside.
@@ -85,7 +85,7 @@ if [ "$go" = go ]; then
             echo 0 >"$group/cgroup.procs" || exit 126
         done
         # Last: for a redirection the shell needs a descriptor above 9, which a low limit forbids.
-        [ "$files" -eq 0 ] || ulimit -n "$files"
+        [ -z "$files" ] || { ulimit -S -n "${files%:*}" && ulimit -H -n "${files#*:}"; }
         exec $above -i -- "$@"
     )
     status=$?

@@ -298,6 +298,8 @@ AGENT_RETRY_SECONDS = 1
 AGENT_CONNECTIONS_WAITING = 1024
 # bytes: each of the two files of a task's log → the older one goes
 AGENT_LOG_BYTES = 5 * 1024 * 1024
+# files: what an agent may open besides one for each task → with fewer left, it takes no more tasks
+AGENT_OWN_FILES = 512
 # bytes: output of a task that was not read yet → it is lost, and a line says so
 AGENT_LOG_BACKLOG_BYTES = 5 * 1024 * 1024
 # bytes: output of a task read at once → the rest is read next

@@ -187,13 +187,15 @@ def test_harpoonctl_told_to_end_puts_the_terminal_back(scheduler: Scheduler, num
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_the_command_ends_with_harpoonctl(scheduler: Scheduler, number: int, code: int) -> None:
-    process = started(scheduler, "echo on; setsid sleep 1000 & sleep 1000")
+    # One that has left its session, and has lost its parent.
+    process = started(scheduler, "(setsid sleep 1000 & echo $!); sleep 1000")
     assert process.stdout is not None
-    assert process.stdout.readline() == b"on\n"
+    orphan = int(process.stdout.readline())
     process.send_signal(number)
     process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == code
     wait_until(lambda: commands(scheduler) == [], "no command is left")
+    wait_until(lambda: not psutil.pid_exists(orphan), "nothing that it has started is left")
 
 
 def test_a_reader_that_has_seen_enough_ends_it(scheduler: Scheduler) -> None:
