@@ -329,7 +329,8 @@ def test_a_drain_that_can_not_go_on_says_why() -> None:
             f"{bound.hash()}-0": "no agent fits; nearest: b: name is b; it must be a; "
             "of 2 agents: 1 does not match name = a, 1 is drained",
             f"{proxy().hash()}-0": "its job has a task on each agent; it goes last",
-            f"{whole.hash()}-0": f"{whole.key} runs 1 tasks, and 1 is the least (floor)",
+            f"{whole.hash()}-0": f"{whole.key} runs 1 tasks, and 1 is the least (floor); "
+            "only a restart of the job can move it, by its surge",
         },
     )
     fleet.ask(UndrainAgent(agent="a"))
