@@ -72,6 +72,6 @@ def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path)
         assert tasks_of(first) == stays, "its floor is its scale: only a restart moves it"
         drain = scheduler.get("/api/v1/agents/agent-0").json()["drain"]
         assert drain["why"].keys() == stays
-        assert all("a restart of the job can move it" in why for why in drain["why"].values()), "and it is told"
+        assert all("only a restart of the job can move it" in why for why in drain["why"].values())
         wait_started(agents, SCALE + 3 + len(goes))
         assert all_starts(agents).total() == SCALE + 3 + len(goes), "nothing else has moved"
