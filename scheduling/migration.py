@@ -254,8 +254,12 @@ def _stoppable(standing: Standing, wanted: set[int], others: int, floor: int, bu
 def _in_transit(
     source: Standing, source_wanted: Iterable[int], target: Standing, target_wanted: set[int]
 ) -> int:
-    """How many tasks are on their way: being stopped, or wanted and not healthy yet."""
-    return len(source.there - set(source_wanted)) + len(target_wanted - target.healthy)
+    """How many tasks are on their way: being stopped, or wanted and not healthy yet.
+
+    With scale `all` the task of a lost agent has nowhere else to go: it is not on its way.
+    """
+    coming = target_wanted if target.members is None else target_wanted & target.members
+    return len(source.there - set(source_wanted)) + len(coming - target.healthy)
 
 
 def _occupied(standing: Standing, wanted: Iterable[int]) -> int:

@@ -410,3 +410,19 @@ def test_a_new_task_comes_first_where_the_old_one_is_gone() -> None:
     stepped = advance(row, old, new, 0.0, 0.0)
     assert stepped is not None
     assert (stepped.old_wanted, stepped.new_wanted) == ((0, 1), (2,))
+
+
+def test_a_migration_does_not_wait_for_the_task_of_a_lost_agent() -> None:
+    """It can run nowhere else, so nothing of it is on its way: the last old task may go."""
+    row = Migration(
+        id="m-1", key=proxy().key, old="old", new="new", old_hash="old", new_hash="new",
+        old_scale=2, new_scale=2, limits=limits(Update(), 2, 2, everywhere=False),
+        old_wanted=(1,), new_wanted=(0, 1),
+    )  # fmt: skip
+    row = msgspec.structs.replace(row, limits=msgspec.structs.replace(row.limits, floor=1, max_parallel=1))
+    last, first = frozenset({1}), frozenset({0})
+    old = Standing(there=last, running=last, healthy=last)
+    new = Standing(there=first, running=first, healthy=first, down=last, members=first)
+    stepped = advance(row, old, new, 0.0, 0.0)
+    assert stepped is not None
+    assert (stepped.old_wanted, stepped.new_wanted) == ((), (0, 1))
