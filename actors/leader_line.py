@@ -15,7 +15,7 @@ import msgspec
 
 from actors.hosts import offer_of
 from actors.transport import ForgedMessageError, SignedPickle, StaleMessageError
-from config.bounds import LARGEST_LEADER_ANSWER_BYTES, LEADER_ANSWER_SECONDS
+from config.bounds import LARGEST_LEADER_ANSWER_BYTES, LEADER_ANSWER_SECONDS, OLDEST_MESSAGE_SECONDS
 from scheduling.members import Offer
 
 # Digits of the length that precedes a message.
@@ -103,7 +103,10 @@ class LeaderLine:
             word, rest = "", b""
         if word != "ACK":
             # Who has our secret, and does not take what we sign now, has another time.
-            raise RefusedError(f"the clock here and that of the leader at {self._named} differ by minutes")
+            raise RefusedError(
+                f"the clock here and that of the leader at {self._named} differ by more than "
+                f"{OLDEST_MESSAGE_SECONDS / 60:g} minutes; set them right"
+            )
         return rest
 
     def _frame(self, value: object) -> bytes:

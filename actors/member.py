@@ -40,7 +40,9 @@ class MemberLauncher:
         self._restarts = Restarts()
         self._admin_pid = 0
         self._admin_fd = -1
+        # Whether we are one of its members now, and whether we ever were.
         self._taken = False
+        self._joined = False
         self._said = ""
 
     def bind(self) -> None:
@@ -123,8 +125,7 @@ class MemberLauncher:
             except (UnreachableError, RefusedError) as error:
                 taken, why = False, str(error)
             if taken and not self._taken:
-                name = own_offer(self.settings)[1].name
-                self._say(f"joined {self.settings.leader} as {name} from {self.settings.actor_address}")
+                self._say_joined()
             elif self._taken and not taken:
                 self._say(f"the leader is gone: {why}; trying again")
             self._taken = taken
@@ -158,12 +159,22 @@ class MemberLauncher:
             self._admin_fd = -1
         processes.sweep()
 
-    def _say(self, text: str) -> None:
-        """One line for who started us; the same one is not said again."""
-        if text != self._said:
-            self._said = text
+    def _say_joined(self) -> None:
+        """The first time a line that programs may wait for, whatever the log level; later one of the log."""
+        name, first = own_offer(self.settings)[1].name, not self._joined
+        text = f"joined {self.settings.leader} as {name} from {self.settings.actor_address}"
+        self._joined, self._said = True, ""
+        if first:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
+        else:
+            self._log.warning("%s again", text)
+
+    def _say(self, text: str) -> None:
+        """What is wrong with the leader; the same is not said again."""
+        if text != self._said:
+            self._said = text
+            self._log.warning(text)
 
 
 def _admin_here() -> int:

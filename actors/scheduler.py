@@ -20,7 +20,7 @@ from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler as Rule
 from scheduling.scheduler import Write
-from scheduling.waiting import BRAKE_KEY, STAYING, WAITING
+from scheduling.waiting import BRAKE_KEY, LEFT_OUT, STAYING, WAITING
 
 # A batch not answered in this time is given up; its tasks are looked at again.
 ANSWER_SECONDS = 10.0
@@ -71,6 +71,7 @@ class Scheduler(HarpoonActor):
             decisions = self.rule.decide(time.time())
             changes: Changes = {(WAITING, prefix): why for prefix, why in decisions.waiting.items()}
             changes |= {(STAYING, agent): why for agent, why in decisions.staying.items()}
+            changes |= {(LEFT_OUT, prefix): why for prefix, why in decisions.left_out.items()}
             changes[BRAKE_KEY] = decisions.brake
             self.publisher.publish(changes)
             self._queued = list(decisions.writes)

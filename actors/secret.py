@@ -19,17 +19,21 @@ REGISTER_TOKEN = "register-token"  # noqa: S105 - the name of a file
 def load_secret(path: Path, *, make: bool = True) -> bytes:
     """The cluster secret in this file; with `make` it is made there (mode 0600) if the file does not exist.
 
-    Raises OSError, or ValueError when it is missing, readable by others or too short.
+    Raises OSError, or ValueError when it is missing, no file, readable by others or too short.
     """
     if not path.exists():
         if not make:
             raise ValueError(f"there is no secret {path}; make one with: harpoon-scheduler secret {path}")
         with contextlib.suppress(FileExistsError):
             make_secret(path)
+    if not path.is_file():
+        raise ValueError(f"the secret {path} is no file; make one with: harpoon-scheduler secret FILE")
     if path.stat().st_mode & 0o077:
         raise ValueError(f"the secret {path} is readable by others; chmod 600 it")
     try:
         secret = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"the secret {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"the secret {path} is no text; make one with: harpoon-scheduler secret") from None
     if len(secret) < SECRET_BYTES:

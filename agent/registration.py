@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import socket
+import stat
 import threading
 import uuid
 from pathlib import Path
@@ -144,7 +145,10 @@ def read_token(path: Path | None) -> str:
     if path is None:
         raise RegistrationError("there is no --register-token-file")
     try:
-        if path.stat().st_mode & 0o077:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise RegistrationError(f"the token {path} is no file")
+        if mode & 0o077:
             raise RegistrationError(f"the token {path} is readable by others; chmod 600 it")
         token = path.read_text("ascii").strip()
     except OSError as error:

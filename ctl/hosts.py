@@ -84,6 +84,7 @@ def agent_drain(
     """Move the tasks of the agent NAME elsewhere, and give it no new ones.
 
     A few of each job at a time, so that its floor is kept; what fits nowhere else stays until the deadline.
+    Refused where a job there has floor = scale and no surge; --deadline 0s moves all at once, all the same.
     It goes on over restarts. With --wait, exit when the agent is empty.
     """
     body: dict[str, object] = {"deadline": str(deadline)} if deadline else {}

@@ -124,4 +124,5 @@ class Plan(msgspec.Struct, frozen=True):
     limits: Limits | None = None
     tasks: list[PlannedTask] = []
     waiting: list[Waiting] = []
+    left_out: list[Waiting] = []
     complete: bool = True

@@ -10,7 +10,7 @@ from rich.text import Text
 from config.bounds import CTL_LONGEST_SHOWN, MOST_PLACES_SHOWN
 from ctl.migration_shapes import FieldChange, Migration, Past, Plan, PlannedTask
 from ctl.tables import cell, table
-from ctl.text import counted, pretty_json, when
+from ctl.text import counted, pretty_json, waiting_lines, when
 from ctl.waiting_shapes import Waiting
 from scheduling.job import task_index, task_prefix
 
@@ -92,6 +92,8 @@ def plan_page(plan: Plan) -> RenderableType:
         parts += [cell(line, style) for line in _places(action, plan.tasks)]
     for waiting in plan.waiting:
         parts += [cell(line, "yellow") for line in _unplaced(waiting, plan.tasks)]
+    for left_out in plan.left_out:
+        parts += [cell(line) for line in waiting_lines(left_out)]
     if not plan.complete:
         stuck = "it would not come to its end before there is room"
         ahead = "this looks only so far ahead; what comes after it is not told"
@@ -124,12 +126,7 @@ def _places(action: str, tasks: Iterable[PlannedTask]) -> Iterator[str]:
 def _unplaced(waiting: Waiting, tasks: Iterable[PlannedTask]) -> Iterator[str]:
     names = [each.task for each in tasks if each.action == "wait"]
     named = f" ({ranges(names)})" if names else ""
-    yield f"  without a place: {counted(waiting.tasks, 'task')}{named}: {waiting.reason}"
-    for refusal in waiting.refusals:
-        yield f"    {refusal.agent}: {refusal.reason}"
-    more = waiting.agents - len(waiting.refusals)
-    if more > 0:
-        yield f"    and {counted(more, 'agent')} more"
+    yield from waiting_lines(waiting, f"without a place: {counted(waiting.tasks, 'task')}{named}: ")
 
 
 def ranges(tasks: Iterable[str]) -> str:

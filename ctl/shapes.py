@@ -32,6 +32,7 @@ class Version(msgspec.Struct, frozen=True):
     """One config of a job; its tasks are called `prefix-0`, `prefix-1`…
 
     `places`: with scale `all`, which agent has which of them, by index; None before that is known.
+    `left_out`: why the other agents have none.
     """
 
     hash: str
@@ -40,6 +41,7 @@ class Version(msgspec.Struct, frozen=True):
     counts: Counts = Counts()
     waiting: Waiting | None = None
     places: dict[int, str] | None = None
+    left_out: Waiting | None = None
 
     @property
     def indices(self) -> Collection[int]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ctl.goals import Line
 from ctl.shapes import Agent, Amount, Job, Member, Task, Version
-from ctl.text import addresses, clean, counted, counts_text, task_note, when
+from ctl.text import addresses, clean, counted, counts_text, task_note, waiting_lines, when
 
 _STYLES = {
     "running": "green",
@@ -126,7 +126,10 @@ def job_page(job: Job) -> RenderableType:
         parts.append(cell(f"{version.hash}: {counts_text(version.counts)}"))
         parts.append(cell("  " + _needs(version.config)))
         if version.waiting is not None:
-            parts += _waiting_lines(version)
+            head = f"{counted(version.waiting.tasks, 'task')} waiting: "
+            parts += [cell(line, "yellow") for line in waiting_lines(version.waiting, head)]
+        if version.left_out is not None:
+            parts += [cell(line) for line in waiting_lines(version.left_out)]
     parts += [Text(""), tasks_table(job.tasks, [_without_reason(version) for version in job.versions])]
     return Group(*parts)
 
@@ -142,18 +145,6 @@ def _needs(config: dict[str, Any]) -> str:
     if isinstance(resources, dict):
         parts.append(f"{resources.get('mem', 0)} MB, {resources.get('cpu', 0)} cores each")
     return "; ".join(parts)
-
-
-def _waiting_lines(version: Version) -> list[RenderableType]:
-    waiting = version.waiting
-    if waiting is None:
-        return []
-    lines: list[RenderableType] = [
-        cell(f"  {counted(waiting.tasks, 'task')} waiting: {waiting.reason}", "yellow")
-    ]
-    lines += [cell(f"    {refusal.agent}: {refusal.reason}") for refusal in waiting.refusals]
-    more = waiting.agents - len(waiting.refusals)
-    return [*lines, cell(f"    and {counted(more, 'agent')} more")] if more > 0 else lines
 
 
 def _without_reason(version: Version) -> Version:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +81,16 @@ def waiting_text(waiting: Waiting, most: int = 3) -> str:
     if more > 0:
         nearest.append(f"{more} more")
     return waiting.reason + (f" ({'; '.join(nearest)})" if nearest else "")
+
+
+def waiting_lines(waiting: Waiting, head: str = "") -> Iterator[str]:
+    """Why tasks wait, or agents have none, a line for each that is named; `head` begins the first line."""
+    yield f"  {head}{waiting.reason}"
+    for refusal in waiting.refusals:
+        yield f"    {refusal.agent}: {refusal.reason}"
+    more = waiting.agents - len(waiting.refusals)
+    if more > 0:
+        yield f"    and {counted(more, 'agent')} more"
 
 
 def exit_text(task: Task) -> str:

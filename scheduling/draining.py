@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
+from config.bounds import MOST_NAMED
 from scheduling.answer import Answer
 from scheduling.desired import AGENT, Agent, Desired, Drain
+from scheduling.job import task_prefix
 from scheduling.jobs import ANY
+from scheduling.moving import never_moves
 from scheduling.replica import Changes
 
 # Who names an agent: an operator, and the agent itself.
@@ -35,7 +38,7 @@ class RemoveAgent(msgspec.Struct, frozen=True, kw_only=True):
 class DrainAgent(msgspec.Struct, frozen=True, kw_only=True):
     """Give an agent no new tasks; with `empty` also move those it has, at the latest after `seconds`.
 
-    None for `seconds`: however long it takes to keep each job's floor.
+    None for `seconds`: however long it takes to keep each job's floor; 0: at once, whatever the floors say.
     """
 
     agent: str
@@ -127,7 +130,11 @@ def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple
 
 
 def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float) -> tuple[Answer, Changes]:
-    """Idempotent; a new deadline replaces the old one."""
+    """Idempotent; a new deadline replaces the old one.
+
+    It does not begin where it could keep a job's floor only by never ending, unless all is to go at once. A
+    job that becomes like that later stays until the deadline, with the reason told.
+    """
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
@@ -144,6 +151,10 @@ def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float
     if agent.drained and (agent.drain is None) == (drain is None) and same_deadline:
         word = "being drained" if agent.drain else "cordoned"
         return Answer(result="unchanged", message=f"{agent.name} is {word} already"), {}
+    begins = drain is not None and agent.drain is None
+    stuck = _stuck(desired, agent) if begins and mutation.seconds != 0 else ""
+    if stuck:
+        return Answer(result="conflict", message=stuck), {}
     left = len(desired.by_agent.get(agent.name, ()))
     text = f"{agent.name} gets no new tasks"
     if drain is None and agent.drain is not None:
@@ -154,6 +165,22 @@ def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float
     return Answer(result="changed", message=text), {
         (AGENT, agent.name): msgspec.structs.replace(agent, drained=True, drain=drain, version=version)
     }
+
+
+def _stuck(desired: Desired, agent: Agent) -> str:
+    """Which jobs with tasks there could never move, and what would be right; empty if there is none."""
+    tasks = (desired.placements[task] for task in desired.by_agent.get(agent.name, ()))
+    prefixes = {task_prefix(row.task) for row in tasks if row.running == agent.name}
+    jobs = (desired.jobs[prefix] for prefix in prefixes & desired.jobs.keys())
+    found = sorted(why for job in jobs if (why := never_moves(job, desired)))
+    if not found:
+        return ""
+    more = f"; and {len(found) - MOST_NAMED} more jobs" if len(found) > MOST_NAMED else ""
+    return (
+        f"{agent.name} can't be emptied with each job's floor kept: {'; '.join(found[:MOST_NAMED])}{more}. "
+        f"Lower update.floor; or allow an update.surge, drain, and restart the job; or stop it; or drain "
+        f"with a deadline of 0s, which moves all at once, whatever the floors"
+    )
 
 
 def undrain_agent(desired: Desired, mutation: UndrainAgent, version: int) -> tuple[Answer, Changes]:

@@ -7,7 +7,7 @@ belongs to one agent and never moves: where its agent is full it waits, where it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -16,10 +16,11 @@ from scheduling.answer import Answer
 from scheduling.desired import JOB, MIGRATION, Agent, Desired, Job
 from scheduling.job import task_id, task_prefix
 from scheduling.lost import is_connected
-from scheduling.placement import suits
+from scheduling.placement import explain, suits
 from scheduling.replica import Changes
 from scheduling.room import Room, need_of_job
 from scheduling.update import limits_for
+from scheduling.waiting import Waiting
 
 
 class WritePlaces(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,24 @@ def fitting(job: Job, desired: Desired, actual: Actual, rooms: Iterable[Room], n
         if fits:
             found.append(agent.name)
     return tuple(sorted(found))
+
+
+def left_out(job: Job, agents: Collection[str], rooms: Collection[Room]) -> Waiting | None:
+    """Why the agents other than these have no task of this version, the nearest miss first; None: all have.
+
+    Each is judged as if nothing else were there, as by `fitting`: one that is only full now has a task, which
+    waits.
+    """
+    others = [
+        msgspec.structs.replace(room, mem_used=0, cpu_used=0.0, ports={}, prefixes={})
+        for room in rooms
+        if room.agent not in agents
+    ]
+    if rooms and not others:
+        return None
+    some = f"{len(others)} of {len(rooms)} agents {'does' if len(others) == 1 else 'do'} not fit"
+    what = some if agents else "no agent fits"
+    return explain(job.prefix, 0, need_of_job(job), others, what)
 
 
 def write_places(desired: Desired, mutation: WritePlaces, version: int) -> tuple[Answer, Changes]:

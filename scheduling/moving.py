@@ -17,7 +17,7 @@ from scheduling.job import task_id, task_index, task_prefix
 from scheduling.placement import explain, fits
 from scheduling.room import Room, need_of_job
 from scheduling.standing import Health, standing
-from scheduling.update import Update
+from scheduling.update import Update, surge_of
 from scheduling.waiting import Staying
 
 
@@ -135,6 +135,8 @@ class Moving:
         floor = moving_floor(job)
         spare = running - max(0, floor - len(ended))
         limit = f"{job.config.key} runs {running} tasks, and {floor} is the least (floor)"
+        if running == len(wanted) <= floor and surge_of(job.config.update or Update(), running):
+            limit += "; only a restart of the job can move it, by its surge"
         if spare > 0:
             limit = f"{missing} other tasks of {job.config.key} do not run yet (max_parallel)"
         return _Budget(min(spare, parallel(job) - missing), limit, stands.down - ended)
@@ -157,6 +159,19 @@ def moving_floor(job: Job) -> int:
     if update.floor is not None:
         return update.floor
     return max(0, len(job.members) - update.max_parallel)
+
+
+def never_moves(job: Job, desired: Desired) -> str:
+    """Why no task of a version can ever be moved with its floor kept, with the numbers; empty if one can.
+
+    With a surge a restart moves them. A migration has steps of its own; a job with scale `all` has no floor.
+    """
+    update, scale = job.config.update or Update(), len(desired.indices(job))
+    if not scale or update.floor is None or desired.migration_of(job.prefix) is not None:
+        return ""
+    if update.floor < scale or surge_of(update, scale):
+        return ""
+    return f"{job.config.key} has scale {scale}, floor {update.floor} and no surge"
 
 
 def parallel(job: Job) -> int:

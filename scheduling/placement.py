@@ -173,17 +173,17 @@ def _of_many(kind: str) -> str:
     return f"{_PLURALS.get(verb, verb)} {rest}"
 
 
-def explain(prefix: str, tasks: int, need: Need, rooms: Iterable[Room]) -> Waiting:
-    """Why `tasks` tasks of one version found no room, the nearest miss first."""
+def explain(
+    prefix: str, tasks: int, need: Need, rooms: Iterable[Room], what: str = "no agent fits"
+) -> Waiting:
+    """Why `tasks` tasks of one version found no room, the nearest miss first; `what` begins the sentence."""
     refusals = sorted(
         (refused for room in rooms if (refused := refusal(need, room)) is not None),
         key=lambda refused: (refused.distance, refused.agent),
     )
     groups = grouped(refusals)
     reason = (
-        f"no agent fits; nearest: {refusals[0].agent}: {refusals[0].reason}"
-        if refusals
-        else "there is no agent"
+        f"{what}; nearest: {refusals[0].agent}: {refusals[0].reason}" if refusals else "there is no agent"
     )
     if len(refusals) > 1:
         counts = [f"{group.agents} {group.what}" for group in groups[:MOST_GROUPS_NAMED]]

@@ -38,7 +38,8 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a PutJob would do. `version`: the registry's that it was made at; `expected`: the job's.
 
-    `waiting`: why some tasks would find no place. `complete`: it looks ahead to the end of it all.
+    `waiting`: why some tasks would find no place. `left_out`: with scale `all`, why agents would have none.
+    `complete`: it looks ahead to the end of it all.
     """
 
     answer: Answer
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     tasks: tuple[TaskPlan, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    left_out: tuple[Waiting, ...] = ()
     complete: bool = True
 
     @property
@@ -100,6 +102,7 @@ def plan(
         limits=begun.limits if begun is not None else None,
         tasks=tuple(_tasks(key, desired, rehearsal.desired)),
         waiting=rehearsal.waiting(),
+        left_out=rehearsal.left_out(),
         complete=complete,
     )
 

@@ -49,6 +49,7 @@ class Rehearsal:
         self._now = now
         self._prefixes = {job.prefix for job in desired.versions(key)}
         self._why: dict[str, Waiting | None] = {}
+        self._left_out: dict[str, Waiting | None] = {}
 
     @property
     def desired(self) -> Desired:
@@ -63,6 +64,7 @@ class Rehearsal:
             self._scheduler.wake(self._now)
             decisions = self._scheduler.decide(self._now)
             self._why.update(decisions.waiting)
+            self._left_out.update(decisions.left_out)
             ours = [write for write in decisions.writes if self._is_ours(write)]
             for write in ours:
                 answer, brought = judge(self.desired, write, self._version + 1, now=self._now)
@@ -79,10 +81,15 @@ class Rehearsal:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Why tasks of the job wait in the end."""
+        return self._told(self._why)
+
+    def left_out(self) -> tuple[Waiting, ...]:
+        """With scale `all`: why agents have no task of the job in the end."""
+        return self._told(self._left_out)
+
+    def _told(self, reasons: dict[str, Waiting | None]) -> tuple[Waiting, ...]:
         prefixes = {job.prefix for job in self.desired.versions(self._key)}
-        return tuple(
-            why for prefix, why in sorted(self._why.items()) if why is not None and prefix in prefixes
-        )
+        return tuple(why for prefix, why in sorted(reasons.items()) if why is not None and prefix in prefixes)
 
     def _is_ours(self, write: Write) -> bool:
         if isinstance(write, StepMigration):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ from scheduling.container import totals
 from scheduling.copies import Copies
 from scheduling.dependencies import unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Copy, Desired, Placement
-from scheduling.everywhere import WritePlaces, fitting, named
+from scheduling.everywhere import WritePlaces, fitting, left_out, named
 from scheduling.failures import Failures, given_up
 from scheduling.job import task_id, task_index, task_prefix
 from scheduling.lost import Brake, LostWatch, ended_release, is_connected, returned
@@ -39,6 +39,7 @@ from scheduling.rooms import Rooms
 from scheduling.waiting import Staying, Waiting
 
 LOST_AFTER_SECONDS = 60.0
+_Told = TypeVar("_Told")
 Write = WritePlacement | WritePlaces | MarkLost | EndRelease | EndRebalance | StepMigration
 
 
@@ -46,12 +47,14 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     """What one round decided: writes for the registry, and why which tasks wait (None: no longer).
 
     `staying`: by agent that is drained, which of its tasks do not move and why, where that has changed.
+    `left_out`: by version with scale `all`, which agents have no task of it and why, where that has changed.
     """
 
     writes: tuple[Write, ...]
     waiting: dict[str, Waiting | None]
     brake: Brake | None = None
     staying: dict[str, Staying | None] = {}
+    left_out: dict[str, Waiting | None] = {}
 
 
 class Scheduler:
@@ -82,12 +85,13 @@ class Scheduler:
         self._looked_at = 0.0
         # The versions with scale `all`, and whether other agents may fit them by now.
         self._everywhere = {prefix for prefix, job in self.desired.jobs.items() if job.config.everywhere}
+        self._left_out: dict[str, Waiting] = {}
         self._fit_anew = True
 
     @property
     def has_work(self) -> bool:
         """Whether anything was touched since the last decision."""
-        return bool(self._dirty) or (self._fit_anew and bool(self._everywhere))
+        return bool(self._dirty) or (self._fit_anew and bool(self._everywhere or self._left_out))
 
     def desired_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the desired state."""
@@ -147,6 +151,7 @@ class Scheduler:
         back = returned(self.desired, self.actual)
         for name in back:
             self._dirty.update(self.desired.by_agent.get(name, ()))
+        left_out = self._left_out
         writes: list[Write] = [*self._places(now)]
         moves = self.desired.under_way or any(agent.drain for agent in self.desired.agents.values())
         self._moving = Moving(self.desired, self.actual, self.rooms.all(), now) if moves else None
@@ -171,7 +176,13 @@ class Scheduler:
         writes += self._lost.lost(self.desired, self.actual, now)
         writes += ended_release(self.desired, self.actual)
         writes += ended_rebalance(self.desired, now)
-        return Decisions(writes=tuple(writes), waiting=changed, brake=brake, staying=self._changed_staying())
+        return Decisions(
+            writes=tuple(writes),
+            waiting=changed,
+            brake=brake,
+            staying=self._changed_staying(),
+            left_out=_news(left_out, self._left_out),
+        )
 
     def _changed_staying(self) -> dict[str, Staying | None]:
         """Why tasks of drained agents stay, where that has changed; told once all of them were looked at."""
@@ -179,10 +190,9 @@ class Scheduler:
             return {}
         self._woken = False
         staying = self._moving.told() if self._moving is not None else {}
-        gone: dict[str, Staying | None] = dict.fromkeys(self._staying.keys() - staying.keys())
-        changed = {name: told for name, told in staying.items() if told != self._staying.get(name)}
+        news = _news(self._staying, staying)
         self._staying = staying
-        return gone | changed
+        return news
 
     def refused(self, writes: Iterable[Write]) -> None:
         """These writes lost against a change: forget that their rooms were taken, and look again."""
@@ -252,10 +262,13 @@ class Scheduler:
         """Which agents have a task of each version with scale `all`, where that has changed."""
         if not self._fit_anew:
             return
-        self._fit_anew = False
+        self._fit_anew, self._left_out = False, {}
         for prefix in sorted(self._everywhere):
-            job = self.desired.jobs[prefix]
-            agents = fitting(job, self.desired, self.actual, self.rooms.all(), now)
+            job, rooms = self.desired.jobs[prefix], self.rooms.all()
+            agents = fitting(job, self.desired, self.actual, rooms, now)
+            why = left_out(job, set(agents), rooms)
+            if why is not None:
+                self._left_out[prefix] = why
             expected = named(job)
             if expected is None or agents != tuple(sorted(expected)):
                 yield WritePlaces(prefix=prefix, agents=agents, expected=expected)
@@ -349,6 +362,12 @@ class Scheduler:
     def _touch_unplaced(self) -> None:
         for tasks in self._unplaced.values():
             self._dirty.update(tasks)
+
+
+def _news(old: dict[str, _Told], new: dict[str, _Told]) -> dict[str, _Told | None]:
+    """What is told now and was not, or otherwise; None for what is told no longer."""
+    gone: dict[str, _Told | None] = dict.fromkeys(old.keys() - new.keys())
+    return gone | {name: told for name, told in new.items() if told != old.get(name)}
 
 
 def _matters(status: Any) -> tuple[Any, ...]:

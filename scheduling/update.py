@@ -68,7 +68,7 @@ def limits(update: Update, old_scale: int, new_scale: int, *, everywhere: bool =
     if everywhere and update.strategy == "rolling" and update.surge is None:
         update = msgspec.structs.replace(update, surge=0)
     smaller, larger = min(old_scale, new_scale), max(old_scale, new_scale)
-    surge = _surge(update, smaller, old_scale + new_scale - larger)
+    surge = surge_of(update, smaller)
     ceiling = larger + surge
     floor = update.floor
     if floor is None:
@@ -110,9 +110,10 @@ def limits_for(limits: Limits, before: tuple[int, int], after: tuple[int, int]) 
     )
 
 
-def _surge(update: Update, smaller: int, everything: int) -> int:
+def surge_of(update: Update, smaller: int) -> int:
+    """How many tasks may run beyond the larger version's scale, where the smaller version has so many."""
     if update.strategy == "blue_green":
-        return everything
+        return smaller
     if update.surge is not None:
         return update.surge
     if update.strategy == "in_place":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-WAITING, STAYING = "waiting", "staying"
+WAITING, STAYING, LEFT_OUT = "waiting", "staying", "left_out"
 # Whether, and why, nobody is declared lost; beside the waiting jobs, since the scheduler says both.
 BRAKE_KEY = ("brake", "brake")
 
@@ -32,6 +32,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """The tasks of one job version that have no place: how many, the main reason, and who refused.
 
+    With scale `all` also why agents have none, and then `tasks` is 0: none waits for them (`LEFT_OUT`).
     `refusals` are sorted nearest miss first, and only the first are named; `agents` counts them all, and
     `groups` by what is most in the way, each agent once, the group with the nearest miss first.
     """

@@ -10,7 +10,7 @@ from scheduling.job import task_id, task_prefix
 from scheduling.migration import State
 from scheduling.room import need_of
 from scheduling.update import Update
-from scheduling.waiting import WAITING
+from scheduling.waiting import LEFT_OUT, WAITING
 from simulation.agent import Container
 from simulation.facts import Facts
 from simulation.judge_everywhere import place_of, uncovered
@@ -122,7 +122,7 @@ def _nothing_is_kept(facts: Facts, stage: Stage) -> Iterator[tuple[str, tuple[st
                 yield f"the state machine of {name} still remembers {task}", (task, name)
     for scheduler in stage.of_kind("Scheduler"):
         for key in scheduler.performer.publisher.state:
-            if key[0] == WAITING and ("job", key[1]) not in facts.disk.state:
+            if key[0] in (WAITING, LEFT_OUT) and ("job", key[1]) not in facts.disk.state:
                 yield f"{key[1]} is said to wait, and is not wanted", (key[1],)
 
 

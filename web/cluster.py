@@ -21,7 +21,7 @@ from scheduling.lost import Brake, is_connected
 from scheduling.registry import Mutation
 from scheduling.replica import Changes
 from scheduling.roster import ActorStatus
-from scheduling.waiting import BRAKE_KEY, STAYING, Staying, Waiting
+from scheduling.waiting import BRAKE_KEY, LEFT_OUT, STAYING, Staying, Waiting
 from web import limits
 from web.touched import TasksOf, Touched, touched_by
 
@@ -71,6 +71,7 @@ class ClusterState:
         self.desired = Desired()
         self.actual = Actual()
         self.waiting: dict[str, Waiting] = {}
+        self.left_out: dict[str, Waiting] = {}
         self.staying: dict[str, Staying] = {}
         self.roster: dict[str, ActorStatus] = {}
         self.brake: Brake | None = None
@@ -190,7 +191,7 @@ class ClusterState:
                 job = self.desired.jobs.get(key[1])
                 if job is not None:
                     touched.jobs.add(job.config.key)
-                _set(self.waiting, key[1], value)
+                _set(self.left_out if key[0] == LEFT_OUT else self.waiting, key[1], value)
             else:
                 _set(self.roster, key[1], value)
         return touched

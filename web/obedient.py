@@ -27,7 +27,7 @@ from scheduling.placement import ALGORITHMS
 from scheduling.registry import AgentSpec
 from scheduling.replica import Changes
 from scheduling.scheduler import Scheduler
-from scheduling.waiting import STAYING, WAITING
+from scheduling.waiting import LEFT_OUT, STAYING, WAITING
 from web.cluster import Topic
 from web.memory import InMemoryCluster
 
@@ -63,6 +63,8 @@ class ObedientCluster(InMemoryCluster):
             self._publish("waiting", {(WAITING, prefix): why for prefix, why in decisions.waiting.items()})
         if decisions.staying:
             self._publish("waiting", {(STAYING, agent): why for agent, why in decisions.staying.items()})
+        if decisions.left_out:
+            self._publish("waiting", {(LEFT_OUT, prefix): why for prefix, why in decisions.left_out.items()})
         self._rule.refused([write for write in decisions.writes if not self.judge(write).accepted])
         self._obey()
         return bool(decisions.writes)

@@ -114,7 +114,7 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a job: `hash` names its config, `prefix` begins its task ids, `number` counts them.
 
     `places`: with scale `all`, which agent has which task, by index; null before that is known, and for
-    other jobs.
+    other jobs. `left_out`: why the other agents have none; its `tasks` is 0, since none waits for them.
     """
 
     hash: str
@@ -125,6 +125,7 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     waiting: WaitingView | None
     places: dict[int, str] | None = None
+    left_out: WaitingView | None = None
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +277,10 @@ class LimitsView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a PUT would do. `token` approves exactly this; `complete`: it looks ahead to the very end."""
+    """What a PUT would do. `token` approves exactly this; `complete`: it looks ahead to the very end.
+
+    `left_out`: with scale `all`, why agents would have no task of it.
+    """
 
     result: Literal["created", "changed", "unchanged"]
     message: str
@@ -287,6 +291,7 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsView | None
     tasks: list[TaskPlanView]
     waiting: list[WaitingView]
+    left_out: list[WaitingView]
     complete: bool
 
 

@@ -130,6 +130,7 @@ def plan_view(made: Plan) -> PlanView:
         else None,
         tasks=[TaskPlanView(task=each.task, action=each.action, agent=each.agent) for each in made.tasks],
         waiting=[view for each in made.waiting if (view := waiting_view(each)) is not None],
+        left_out=[view for each in made.left_out if (view := waiting_view(each)) is not None],
         complete=made.complete,
     )
 

@@ -199,11 +199,12 @@ def _version_view(state: ClusterState, job: Job, task: TaskLookup) -> VersionVie
         counts=count(views, len(state.desired.indices(job))),
         waiting=waiting_view(state.waiting.get(job.prefix)),
         places=job.places,
+        left_out=waiting_view(state.left_out.get(job.prefix)),
     )
 
 
 def waiting_view(waiting: Waiting | None) -> WaitingView | None:
-    """Why tasks wait, as it is shown."""
+    """Why tasks wait, or agents have none, as it is shown."""
     if waiting is None:
         return None
     return WaitingView(

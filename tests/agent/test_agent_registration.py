@@ -147,6 +147,7 @@ def test_nonsense_is_no_registration(tmp_path: Path, scheduler: Scheduler, token
         (["--register", "https://x:1", "--register-token-file", "t"], "is no scheduler"),
         (["--advertise", "10.0.0.1:1"], "say nothing without --register"),
         (["--register", "127.0.0.1:1", "--register-token-file", "missing"], "can't be read: No such file"),
+        (["--register", "127.0.0.1:1", "--register-token-file", "."], "the token . is no file"),
     ],
 )
 def test_wrong_flags_stop_the_start_with_one_line(tmp_path: Path, flags: list[str], what: str) -> None:

@@ -71,6 +71,14 @@ def test_what_is_no_signal_is_refused(agent: Agent, body: Any, told: str) -> Non
     agent.call("DELETE", "/containers/refuses-0")
 
 
+def test_one_that_is_called_batch_is_reached_though_batches_have_that_path(agent: Agent) -> None:
+    agent.run("batch", shell("echo ready; exec sleep 1000"))
+    agent.wait_for_log("batch", "ready")
+    assert send(agent, "batch", {"signal": "USR1"}).status == 200
+    agent.wait_for("batch", "finished")
+    assert agent.call("DELETE", "/containers/batch").status == 200
+
+
 def test_nobody_of_that_name_and_no_web_pages(agent: Agent) -> None:
     assert send(agent, "nobody-0", {"signal": "HUP"}).status == 404
     connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=10)

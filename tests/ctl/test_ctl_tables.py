@@ -24,6 +24,7 @@ from ctl.shapes import Agent, Job, Task
 from ctl.story import story
 from ctl.tables import agents_table, job_page, jobs_table, progress_table, registry_table, tasks_table
 from ctl.text import task_note
+from ctl.waiting_shapes import Waiting
 from ctl.world import Change
 
 LONG = "recommendation-engine-1111111"
@@ -35,6 +36,15 @@ def made(shape: type[Any], *things: dict[str, Any]) -> list[Any]:
 
 
 JOBS = made(Job, job(waiting=WAITING), job(LONG, key="production/europe-west/recommendation-engine"))
+OTHERS = {
+    "reason": "2 of 2 agents do not fit",
+    "agents": 2,
+    "refusals": [{"agent": "n9", "reason": "short 64 MB"}],
+}
+EVERYWHERE = msgspec.convert(job(), Job)
+EVERYWHERE.versions[0] = msgspec.structs.replace(
+    EVERYWHERE.versions[0], left_out=msgspec.convert(OTHERS, Waiting)
+)
 TASKS = made(
     Task,
     task(0),
@@ -68,6 +78,7 @@ def test_a_crash_loop_shows_how_often_why_and_when_it_goes_on() -> None:
         (tasks_table(TASKS, JOBS[0].versions), ["running", "waiting", "128 MB"]),
         (agents_table(AGENTS), ["96/2048", "connected", "cordoned"]),
         (job_page(msgspec.structs.replace(JOBS[0], tasks=TASKS)), ["n7: short 128 MB", "and 5 agents more"]),
+        (job_page(EVERYWHERE), ["2 of 2 agents do not fit", "n9: short 64 MB", "and 1 agent more"]),
         (registry_table({HASH: CONFIG, LONG: 3}), [HASH, KEY]),
         (
             progress_table([Line(f"{HASH}-{n}", "running", settled=n != 7) for n in range(9)], 4),

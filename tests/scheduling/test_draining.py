@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 from book import A, Book
-from rules_made import agent
+from msgspec.structs import replace
+from rules_made import agent, job_config
 
+from config.bounds import MOST_NAMED
 from scheduling.desired import AGENT, Copy, Drain
 from scheduling.draining import AddAgent, DrainAgent, RemoveAgent, UndrainAgent
-from scheduling.jobs import ScheduleJob
+from scheduling.jobs import HaltJob, ScheduleJob
+from scheduling.migrating import PutJob
 from scheduling.registry import AgentSpec, Mutation, SyncAgents, WritePlacement
 from scheduling.replica import Changes
+from scheduling.update import Update
 
+SOLID = Update(floor=2, surge=0)
 MISSING = "there is no agent z"
 
 
@@ -126,3 +131,80 @@ def test_what_its_file_says_again_and_that_it_is_lost_ends_no_drain() -> None:
     known = made.desired.agents["a"]
     assert (known.labels, known.drained, known.lost_since) == ({"rack": "2"}, True, 5.0)
     assert known.drain is not None
+
+
+def test_what_could_keep_a_floor_only_by_never_ending_does_not_begin() -> None:
+    made = book()
+    made.accepts(PutJob(config=replace(A, update=SOLID)))
+    text = (
+        f"a can't be emptied with each job's floor kept: {A.key} has scale 2, floor 2 and no surge. Lower "
+        f"update.floor; or allow an update.surge, drain, and restart the job; or stop it; or drain with a "
+        f"deadline of 0s, which moves all at once, whatever the floors"
+    )
+    made.refuses(DrainAgent(agent="a"), "conflict", text)
+    made.refuses(DrainAgent(agent="a", seconds=600.0), "conflict", text)
+    assert not made.desired.agents["a"].drained
+    made.accepts(DrainAgent(agent="a", empty=False), "changed")
+    made.refuses(DrainAgent(agent="a"), "conflict", text)
+    made.accepts(DrainAgent(agent="a", seconds=0.0), "changed")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        Update(floor=1, surge=0),
+        Update(floor=2),
+        Update(floor=2, surge=1),
+        Update(strategy="blue_green", floor=2),
+        Update(surge=0),
+        Update(strategy="in_place"),
+    ],
+    ids=repr,
+)
+def test_where_tasks_can_move_by_the_drain_or_a_restart_it_begins(update: Update) -> None:
+    made = book()
+    made.accepts(PutJob(config=replace(A, update=update)))
+    made.accepts(DrainAgent(agent="a"), "changed")
+
+
+@pytest.mark.parametrize("update", [Update(strategy="in_place", floor=2), Update(floor=3, surge=0)], ids=repr)
+def test_other_ways_to_have_no_task_to_spare_are_refused_too(update: Update) -> None:
+    made = book()
+    made.accepts(PutJob(config=replace(A, update=update)))
+    answer, _ = made.ask(DrainAgent(agent="a"))
+    assert (answer.result, "no surge" in answer.message) == ("conflict", True)
+
+
+def test_only_jobs_that_are_meant_to_run_there_count() -> None:
+    made = book()
+    made.accepts(PutJob(config=replace(A, update=SOLID)))
+    made.accepts(AddAgent(name="c", endpoint="http://c:1"))
+    made.accepts(DrainAgent(agent="c"), "changed")
+    row = made.desired.placements[f"{A.hash()}-0"]
+    moved = (Copy("a", "stop"), Copy("c", "run"))
+    made.accepts(WritePlacement(task=row.task, expected=row.generation, copies=moved))
+    made.accepts(DrainAgent(agent="a"), "changed")
+    assert made.ask(DrainAgent(agent="b"))[0].result == "conflict"
+    made.accepts(HaltJob(key=A.key, stopped=True))
+    made.accepts(DrainAgent(agent="b"), "changed")
+
+
+def test_a_job_that_becomes_so_while_it_is_drained_ends_no_drain() -> None:
+    made = book()
+    made.accepts(DrainAgent(agent="a"), "changed")
+    made.accepts(PutJob(config=replace(A, update=SOLID)))
+    made.accepts(DrainAgent(agent="a"), "unchanged")
+    made.accepts(DrainAgent(agent="a", seconds=600.0), "changed")
+
+
+def test_of_many_such_jobs_the_first_are_named() -> None:
+    made = book()
+    for number in range(MOST_NAMED + 2):
+        config = job_config(job=f"solid-{number:02}", scale=1, update=Update(floor=1, surge=0))
+        made.accepts(ScheduleJob(config=config))
+        task = f"{config.hash()}-0"
+        made.accepts(WritePlacement(task=task, expected=0, copies=(Copy("a", "run"),)))
+    answer, _ = made.ask(DrainAgent(agent="a"))
+    assert f"solid-{MOST_NAMED - 1:02} has" in answer.message
+    assert f"solid-{MOST_NAMED:02} has" not in answer.message
+    assert "; and 2 more jobs. Lower" in answer.message

@@ -13,15 +13,16 @@ from scheduling.answer import Answer
 from scheduling.desired import JOB, Drain
 from scheduling.draining import DrainAgent, UndrainAgent
 from scheduling.durations import Duration
-from scheduling.everywhere import WritePlaces, fitting
+from scheduling.everywhere import WritePlaces, fitting, left_out
 from scheduling.job import JobConfig
-from scheduling.jobs import HaltJob
+from scheduling.jobs import DeleteJob, HaltJob
 from scheduling.migrating import PutJob, RestartJob, RevertJob
 from scheduling.migration import Migration, Standing, State, advance
 from scheduling.registry import RestoreSnapshot
 from scheduling.snapshot import take
 from scheduling.update import Update, limits, limits_for
 from scheduling.validation import problems
+from scheduling.waiting import Waiting
 
 QUICK = Update(min_healthy_time=Duration(0))
 
@@ -82,6 +83,65 @@ def test_an_agent_that_has_no_room_now_is_waited_for() -> None:
     fleet.ask(HaltJob(key=large.key, stopped=True))
     fleet.settle()
     assert where(fleet, proxy()) == ["a", "b"]
+
+
+def test_why_agents_have_none_is_told_nearest_first_and_counted() -> None:
+    fleet = Fleet("a", "b")
+    fleet.joins("c", labels={"zone": "x"})
+    fleet.joins("d", mem=60)
+    fleet.joins("e", labels={"zone": "x"}, drained=True)
+    put(fleet, job_config("large", mem=950, constraints=["name = a"]))
+    config = proxy(constraints=["zone = x"])
+    put(fleet, config)
+    why = fleet.scheduler._left_out[config.hash()]
+    told = "a: has no zone; it must be x"
+    assert (why.tasks, why.agents, [each.agent for each in why.refusals]) == (0, 4, ["a", "b", "d", "e"])
+    assert why.reason == (
+        f"4 of 5 agents do not fit; nearest: {told}; of 4 agents: 3 do not match zone = x, 1 is drained"
+    )
+    assert [(group.agents, group.what) for group in why.groups] == [
+        (3, "do not match zone = x"),
+        (1, "is drained"),
+    ]
+    for name in "abd":
+        fleet.becomes(name, labels={"zone": "x"})
+    fleet.settle()
+    why = fleet.scheduler._left_out[config.hash()]
+    assert why.reason == (
+        "2 of 5 agents do not fit; nearest: d: short 40 MB; of 2 agents: 1 lacks memory, 1 is drained"
+    )
+    fleet.becomes("e", drained=False)
+    fleet.says("d")
+    fleet.settle()
+    assert fleet.scheduler._left_out == {}
+
+
+def test_what_fits_no_agent_says_so_as_other_jobs_do() -> None:
+    fleet = Fleet("a", "b")
+    config = proxy(mem=5000)
+    put(fleet, config)
+    why = fleet.scheduler._left_out[config.hash()]
+    assert why.reason == "no agent fits; nearest: a: short 4000 MB; of 2 agents: 2 lack memory"
+    assert left_out(fleet.job(config), (), ()) == Waiting(
+        prefix=config.hash(), tasks=0, reason="there is no agent"
+    )
+
+
+def test_one_that_is_full_now_is_not_left_out() -> None:
+    fleet = Fleet("a")
+    put(fleet, job_config("large", mem=950))
+    put(fleet, proxy())
+    assert (fleet.scheduler._left_out, fleet.scheduler._waiting[proxy().hash()].tasks) == ({}, 1)
+
+
+def test_nothing_is_left_out_of_a_job_that_is_gone() -> None:
+    fleet = Fleet("a")
+    config = proxy(mem=5000)
+    put(fleet, config)
+    fleet.ask(DeleteJob(key=config.key))
+    assert fleet.scheduler.has_work, "though it has no task that anything could be said of"
+    assert fleet.scheduler.decide(fleet.now).left_out == {config.hash(): None}
+    assert not fleet.scheduler.has_work
 
 
 def test_a_drained_agent_loses_its_task_last() -> None:
@@ -329,7 +389,8 @@ def test_a_drain_that_can_not_go_on_says_why() -> None:
             f"{bound.hash()}-0": "no agent fits; nearest: b: name is b; it must be a; "
             "of 2 agents: 1 does not match name = a, 1 is drained",
             f"{proxy().hash()}-0": "its job has a task on each agent; it goes last",
-            f"{whole.hash()}-0": f"{whole.key} runs 1 tasks, and 1 is the least (floor)",
+            f"{whole.hash()}-0": f"{whole.key} runs 1 tasks, and 1 is the least (floor); "
+            "only a restart of the job can move it, by its surge",
         },
     )
     fleet.ask(UndrainAgent(agent="a"))

@@ -20,11 +20,12 @@ from scheduling.moving import moving_floor
 from scheduling.placement import algorithm
 from scheduling.registry import WritePlacement
 from scheduling.replica import Changes
-from scheduling.scheduler import Scheduler
+from scheduling.scheduler import Decisions, Scheduler
 from scheduling.update import Update, limits
 
 NOW = 1000.0
 DRAINED = agent("a", drained=True, drain=Drain(since=NOW, deadline_at=None))
+RESTART = "; only a restart of the job can move it, by its surge"
 HURRIED = agent("a", drained=True, drain=Drain(since=NOW - 60.0, deadline_at=NOW))
 
 
@@ -49,12 +50,23 @@ class Cluster:
         told = {"goal": "run", "generation": 1, **more}
         self.actual[CONTAINER, name, task] = report(name, task, phase, **told)
 
-    def writes(self, now: float = NOW) -> dict[str, tuple[Any, ...]]:
-        """What a scheduler that was just made decides: by task, its copies."""
+    def decisions(self, now: float = NOW) -> Decisions:
+        """What a scheduler that was just made decides."""
         scheduler = Scheduler(algorithm("least_used"), Random(0))
         scheduler.desired_changed(self.desired)
         scheduler.actual_changed(self.actual)
-        decided = [each for each in scheduler.decide(now).writes if isinstance(each, WritePlacement)]
+        scheduler.wake(now)
+        return scheduler.decide(now)
+
+    def told(self) -> dict[str, str]:
+        """Why which tasks of a stay."""
+        staying = self.decisions().staying["a"]
+        assert staying is not None
+        return staying.why
+
+    def writes(self, now: float = NOW) -> dict[str, tuple[Any, ...]]:
+        """The placements that it decides: by task, its copies."""
+        decided = [each for each in self.decisions(now).writes if isinstance(each, WritePlacement)]
         writes = {each.task: each.copies for each in decided}
         assert len(writes) == len(decided), "one write a task"
         return writes
@@ -148,6 +160,16 @@ def test_what_does_not_run_on_it_may_go_at_any_time(phase: Phase) -> None:
     cluster = Cluster(web(3))
     cluster.runs(1, "a", phase)
     assert cluster.moves() == [1]
+
+
+@pytest.mark.parametrize(
+    ("surge", "more"), [(None, "; only a restart of the job can move it, by its surge"), (0, "")]
+)
+def test_where_the_floor_is_the_scale_it_is_said_what_moves_them(surge: int | None, more: str) -> None:
+    cluster = Cluster(web(4, floor=4, surge=surge))
+    told = cluster.told()
+    text = f"{cluster.job.config.key} runs 4 tasks, and 4 is the least (floor){more}"
+    assert told == {cluster.task(index): text for index in range(4)}
 
 
 def test_what_fits_nowhere_else_stays_until_the_deadline() -> None:

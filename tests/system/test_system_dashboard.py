@@ -64,6 +64,16 @@ def test_the_dashboard_follows_the_cluster(browser: webdriver.Chrome, tmp_path: 
         wait_until(lambda: "→" in _text(browser, "jobs"), "the migration is shown")
         wait_until(lambda: "→" not in _text(browser, "jobs"), "and its end")
 
+        url = f"{scheduler.url}/api/v1/agents/{host.address}/drain"
+        assert requests.post(url, timeout=HTTP_SECONDS).ok
+        wait_until(lambda: "being drained, 2 left" in _text(browser, "agents"), "the drain is shown")
+        wait_until(lambda: "stays: no agent fits" in _text(browser, "agents"), "and why it does not go on")
+        assert requests.delete(url, timeout=HTTP_SECONDS).ok
+        wait_until(lambda: "drained" not in _text(browser, "agents"), "and its end")
+
+        _put(scheduler, {**job("everywhere", constraints=["zone = a"]), "scale": "all"})
+        wait_until(lambda: "no agent fits; nearest" in _text(browser, "jobs"), "why it is nowhere")
+
         name = "<i>slanted"
         body = json.dumps({"endpoint": "127.0.0.1:1"})
         requests.put(f"{scheduler.url}/api/v1/agents/{quote(name)}", data=body, timeout=HTTP_SECONDS)

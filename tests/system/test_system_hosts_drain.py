@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from netns_fleet import PATIENT, agents_on, all_starts, counted, follow, scheduler_on, tasks_of, wait_started
@@ -14,11 +15,17 @@ SCALE = 6
 DEADLINE_SECONDS = 30.0
 
 
-def _drain(scheduler: Scheduler, name: str) -> None:
+def _drain(scheduler: Scheduler, name: str) -> requests.Response:
     with scheduler.place.reach():
         url = f"{scheduler.url}/api/v1/agents/{name}/drain"
         body = {"deadline": f"{DEADLINE_SECONDS:g}s"}
-        assert requests.post(url, json=body, timeout=HTTP_SECONDS).status_code == 200
+        return requests.post(url, json=body, timeout=HTTP_SECONDS)
+
+
+def _put(scheduler: Scheduler, config: dict[str, Any]) -> int:
+    with scheduler.place.reach():
+        url = f"{scheduler.url}/api/v1/jobs/test/system/{config['job']}"
+        return requests.put(url, json=config, timeout=HTTP_SECONDS).status_code
 
 
 def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path) -> None:
@@ -29,10 +36,7 @@ def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path)
         agents_on(hosts[1:], tmp_path) as agents,
         scheduler_on(hosts[0], tmp_path / "scheduler", follow(agents), PATIENT) as scheduler,
     ):
-        for config in (web, solid):
-            with scheduler.place.reach():
-                url = f"{scheduler.url}/api/v1/jobs/test/system/{config['job']}"
-                assert requests.put(url, json=config, timeout=HTTP_SECONDS).status_code == 201
+        assert [_put(scheduler, config) for config in (web, solid)] == [201, 201]
         scheduler.wait_running("web", SCALE)
         scheduler.wait_running("solid", 3)
         wait_started(agents, SCALE + 3)
@@ -42,8 +46,17 @@ def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path)
         assert stays
         assert goes
 
+        before = scheduler.get("/api/v1/agents/agent-0").json()
+        refused = _drain(scheduler, "agent-0")
+        assert refused.status_code == 409
+        assert "test/system/solid has scale 3, floor 3 and no surge" in refused.json()["detail"]
+        after = scheduler.get("/api/v1/agents/agent-0").json()
+        assert (after["drained"], after["version"]) == (False, before["version"]), "nothing has changed"
+        # With a surge a restart could move it, so the drain begins.
+        assert _put(scheduler, solid | {"update": {"floor": 3, "surge": 1}}) == 200
+
         begun = time.monotonic()
-        _drain(scheduler, "agent-0")
+        assert _drain(scheduler, "agent-0").status_code == 200
         fewest = SCALE
 
         def moved() -> bool:
@@ -56,9 +69,9 @@ def test_a_host_is_drained_and_only_what_its_floor_lets_go_moves(tmp_path: Path)
         wait_until(moved, "what may go has gone", DEADLINE_SECONDS)
         assert fewest >= SCALE - 1
         assert time.monotonic() - begun < DEADLINE_SECONDS
-        assert tasks_of(first) == stays, "its floor is its scale: it can't move by itself"
+        assert tasks_of(first) == stays, "its floor is its scale: only a restart moves it"
         drain = scheduler.get("/api/v1/agents/agent-0").json()["drain"]
         assert drain["why"].keys() == stays
-        assert all("floor" in why for why in drain["why"].values()), "and it is told"
+        assert all("only a restart of the job can move it" in why for why in drain["why"].values())
         wait_started(agents, SCALE + 3 + len(goes))
         assert all_starts(agents).total() == SCALE + 3 + len(goes), "nothing else has moved"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from system_harness import REPOSITORY, Program, leftovers, run_to_end, wait_unti
 
 from actors.system import free_port
 
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING member can't reach the leader at ")
 # The program, as of another version.
 OLD_PROGRAM = """
 import actors.hosts
@@ -78,6 +80,18 @@ def test_a_shared_secret_must_be_there_and_private(tmp_path: Path, secret: Path,
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("program", ["join", "serve"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "fifo"])
+def test_a_secret_that_is_no_file_is_one_line(
+    tmp_path: Path, program: str, make: Callable[[Path, int], None]
+) -> None:
+    make(tmp_path / "odd", 0o600)
+    flags = [program, "--data", "data", *(["--leader", "127.0.0.2:1"] if program == "join" else [])]
+    done = run_to_end(["actors.main", *flags, "--secret-file", str(tmp_path / "odd")], tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, f"the secret {tmp_path / 'odd'} is no file" in line) == (1, True), line
+
+
 def test_what_a_member_needs(tmp_path: Path, secret: Path) -> None:
     assert "needs a leader; give it with --leader" in refused(tmp_path, "--secret-file", str(secret))
     assert "needs a secret_file; give it with --secret-file" in refused(tmp_path, "--leader", "127.0.0.2:1")
@@ -127,6 +141,7 @@ def test_a_leader_that_is_not_there_yet_is_waited_for(tmp_path: Path, secret: Pa
         with socket.create_server((LEADER, port)):  # which answers nothing
             wait_until(lambda: "timed out; trying again" in program.said, "and so")
         assert len(program.lines) == 2, "each once"
+        assert all(LOGGED.match(line) for line in program.lines), program.said
         code, seconds = program.end(signal.SIGTERM)
         assert (code, seconds < 5.0) == (0, True), (code, seconds)
 

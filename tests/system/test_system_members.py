@@ -93,6 +93,7 @@ def test_the_leader_s_actors_die_and_members_join_the_new_ones(convention: Conve
         convention.scheduler.wait_running("web", 3, 40)
         convention.scheduler.child("MultiProcAdmin").kill()
         wait_until(lambda: convention.machine_on(member).pid != first.pid, "another state machine", 40)
+        wait_until(lambda: "WARNING member joined" in member.said, "and it says that it is back")
         wait_until(lambda: not first.is_running(), "the first has ended", 40)
         wait_until(lambda: convention.links() == ["connected"], "connected from the member", 40)
         convention.scheduler.schedule(job("after", 1))

@@ -19,6 +19,23 @@ def test_v1_shows_all_and_where_v0_a_number() -> None:
     assert cluster.client.simulate_get(f"{V0}/registry").json == {}
 
 
+def test_why_agents_have_none_is_shown_of_the_job_and_of_its_plan() -> None:
+    cluster = town()
+    other = body(scale="all", job="other", constraints=["name = n2"])
+    url = "/api/v1/jobs/p/e/other"
+    (planned,) = cluster.client.simulate_post(f"{url}/plan", json=other).json["left_out"]
+    assert cluster.client.simulate_put(url, json=other).status_code == 201
+    cluster.settle()
+    (version,) = cluster.client.simulate_get(url).json["versions"]
+    told = version["left_out"]
+    assert told == planned
+    assert (told["tasks"], told["agents"], version["waiting"]) == (0, 1, None)
+    assert told["reason"] == "1 of 2 agents does not fit; nearest: n1: name is n1; it must be n2"
+    assert told["refusals"] == [{"agent": "n1", "reason": "name is n1; it must be n2"}]
+    assert told["groups"] == [{"agents": 1, "what": "does not match name = n2", "nearest": "n1"}]
+    assert cluster.job()["versions"][0]["left_out"] is None, "it has a number"
+
+
 def test_the_number_that_v0_shows_follows_the_agents() -> None:
     cluster = town(scale="all")
     page = cluster.client.simulate_get(f"{V0}/registry")

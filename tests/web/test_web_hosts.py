@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from web_cases import client_of, cluster_with, running_cluster
 
+from scheduling.job import JobConfig
+from scheduling.migrating import PutJob
+from scheduling.update import Update
 from web.memory import InMemoryCluster
 
 NEW = "/api/v1/agents/new"
@@ -79,6 +83,19 @@ def test_draining_shows_what_is_left_and_by_when() -> None:
     shown = client.simulate_get("/api/v1/agents/n1").json
     assert (shown["drained"], shown["drain"]) == (False, None)
     assert client.simulate_delete("/api/v1/agents/n1/drain").json["result"] == "unchanged"
+
+
+def test_a_drain_that_could_never_keep_a_floor_is_a_conflict() -> None:
+    cluster = running_cluster()
+    client = client_of(cluster)
+    [job] = cluster.state.desired.jobs.values()
+    config: JobConfig = msgspec.structs.replace(job.config, update=Update(floor=1, surge=0))
+    cluster.judge(PutJob(config=config))
+    reply = client.simulate_post("/api/v1/agents/n1/drain", body=body(deadline="10m"))
+    assert (reply.status_code, reply.json["title"]) == (409, "Conflict")
+    assert f"{config.key} has scale" in reply.json["detail"]
+    assert not client.simulate_get("/api/v1/agents/n1").json["drained"]
+    assert client.simulate_post("/api/v1/agents/n1/drain", body=body(deadline="0s")).status_code == 200
 
 
 def test_cordoning_moves_nothing() -> None:
