@@ -124,7 +124,9 @@ class Flock(HarpoonActor):
         if self.held:
             self._renew(now)
         for agent in list(self.held):
-            until = self._lease_for(agent, now) if self.busy.may_command(agent, now) else 0.0
+            if not self.busy.has_room(now):
+                break
+            until = self._lease_for(agent, now) if not self.busy.is_busy(agent, now) else 0.0
             if until:
                 batch, machine = self.held.pop(agent), self.machines.address_of(agent)
                 if machine is not None:

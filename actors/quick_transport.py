@@ -36,6 +36,8 @@ from thespian.system.transport.TCPTransport import (
     opsKey,
 )
 
+from actors.stack_room import with_stack_room
+
 # How often we look for messages and connections whose time is over.
 HOUSEKEEPING_SECONDS = 1.0
 
@@ -54,6 +56,10 @@ class QuickTransport(TCPTransport):  # type: ignore[misc]  # Thespian has no typ
         return QuickTransport(ExternalTransportCopy(), self._adminAddr, self.txOnly, routed)
 
     # --- the loop ---
+
+    def run(self, handler: Any, longest: Any = None) -> Any:
+        """As TCPTransport: exchange messages, and hand over each that has come."""
+        return with_stack_room(super().run, handler, longest)
 
     def _runWithExpiry(self, handler: Any) -> Any:
         """Exchange messages until the handler says that it is enough, or the time (`run_time`) is over."""

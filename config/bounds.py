@@ -141,7 +141,7 @@ WRITES_A_BATCH = 5000
 # s: wait for an agent's echo of a command, however slow echoes are → the command is sent again
 LONGEST_ECHO_SECONDS = 60.0
 # s: proofs of absence that nobody needs are kept until it is quiet → they are forgotten while it is not
-LONGEST_KEPT_SECONDS = 10.0
+LONGEST_KEPT_SECONDS = 60.0
 # configs: read from reports and kept, to have each once → the one not used for longest is read again
 CONFIGS_UNPACKED = 4096
 # configs: of an agent's events, kept to read each once → the one not used for longest is read again

@@ -19,9 +19,13 @@ class BusyMachines:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
-    def may_command(self, agent: str, now: float) -> bool:
-        """Whether this one is not busy, and not too many others are."""
-        return now >= self._until.get(agent, now) and len(self._busy(now)) < BUSY_MACHINES
+    def has_room(self, now: float) -> bool:
+        """Whether another one may be commanded."""
+        return len(self._until) < BUSY_MACHINES or len(self._busy(now)) < BUSY_MACHINES
+
+    def is_busy(self, agent: str, now: float) -> bool:
+        """Whether this one is at work on the last commands."""
+        return now < self._until.get(agent, now)
 
     def commanded(self, agent: str, now: float) -> None:
         """It was sent commands."""

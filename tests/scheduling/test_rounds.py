@@ -39,19 +39,21 @@ def test_only_so_many_are_commanded_at_a_time() -> None:
     busy = BusyMachines()
     names = [f"a{number}" for number in range(BUSY_MACHINES + 1)]
     for name in names[:-1]:
-        assert busy.may_command(name, 0.0)
+        assert busy.has_room(0.0)
         busy.commanded(name, 0.0)
-    assert not busy.may_command(names[-1], 0.0)
+    assert not busy.has_room(0.0)
     busy.is_free(names[0])
-    assert busy.may_command(names[-1], 0.0)
+    assert busy.has_room(0.0)
     busy.commanded(names[-1], 0.0)
-    assert not busy.may_command(names[0], 0.0)
+    assert not busy.has_room(0.0)
+    assert [busy.is_busy(name, 0.0) for name in names] == [False] + [True] * BUSY_MACHINES
 
 
 def test_one_that_does_not_report_keeps_nobody_waiting_for_long() -> None:
     busy = BusyMachines()
     for number in range(BUSY_MACHINES):
         busy.commanded(f"a{number}", 0.0)
-    assert not busy.may_command("a0", BUSY_SECONDS / 2)
-    assert busy.may_command("a0", BUSY_SECONDS)
-    assert busy.may_command("another", BUSY_SECONDS)
+    assert busy.is_busy("a0", BUSY_SECONDS / 2)
+    assert not busy.has_room(BUSY_SECONDS / 2)
+    assert not busy.is_busy("a0", BUSY_SECONDS)
+    assert busy.has_room(BUSY_SECONDS)
