@@ -11,8 +11,8 @@ from uuid import uuid4
 import msgspec
 from thespian.actors import ActorExitRequest
 
+from config.bounds import LONGEST_FIRST_WORD_SECONDS, RECOVERED_SECONDS
 from config.bounds import LONGEST_RESTART_SECONDS as LONGEST_PAUSE_SECONDS
-from config.bounds import RECOVERED_SECONDS
 from scheduling.roster import ChildStatus, NurseryStatus
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -54,6 +54,8 @@ class Nursery:
         self._most_starting = most_starting
         self.children: dict[str, Child] = {}
         self.restarts = 0
+        # When one of them has last said its first word.
+        self._came_up_at = -LONGEST_FIRST_WORD_SECONDS
         # By the text of an address, who was last found there.
         self._names: dict[str, str] = {}
 
@@ -84,7 +86,10 @@ class Nursery:
         if name is None or (epoch is not None and epoch != self.children[name].epoch):
             return None
         child = self.children[name]
-        child.heard, child.heard_at = True, time.monotonic()
+        now = time.monotonic()
+        if not child.heard:
+            self._came_up_at = now
+        child.heard, child.heard_at = True, now
         return name
 
     def epoch_of(self, name: str) -> str:
@@ -101,12 +106,17 @@ class Nursery:
         for each, child in self.children.items():
             if child.address is None:
                 continue
-            mute = not child.heard and now - child.made_at > FIRST_WORD_SECONDS
+            mute = not child.heard and now > self._first_word_by(child)
             if mute or (child.heard and each in talkers and now - child.heard_at > TALKER_SILENT_SECONDS):
                 silent.append(child.address)
         for address in silent:
             self._parent.send(address, ActorExitRequest())
         return [name for address in silent if (name := self.lost(address)) is not None]
+
+    def _first_word_by(self, child: Child) -> float:
+        # While others come up one after the other the host is busy, which says nothing about this one.
+        latest = child.made_at + LONGEST_FIRST_WORD_SECONDS
+        return min(max(child.made_at, self._came_up_at) + FIRST_WORD_SECONDS, latest)
 
     def address_of(self, name: str) -> Any:
         """The address of a child that lives, or None."""

@@ -129,3 +129,28 @@ def test_those_that_never_say_a_word_keep_no_place(clock: Clock) -> None:
     clock.now += nursery_module.FIRST_WORD_SECONDS + 1.0
     assert nursery.give_up_silent() == ["n1"]
     assert nursery.due() == ["n2"]
+
+
+def test_while_others_come_up_a_child_has_longer_for_its_first_word(clock: Clock) -> None:
+    """Then its host is busy: to make it anew, or to avoid the host, would only be more to do."""
+    nursery = Nursery(Parent(), None)
+    nursery.make("mute")
+    step = nursery_module.FIRST_WORD_SECONDS - 1.0
+    for number in range(3):
+        up = nursery.make(f"up{number}")
+        clock.now += step
+        nursery.heard_from(up)
+        assert not nursery.give_up_silent()
+    clock.now = nursery.children["mute"].made_at + nursery_module.LONGEST_FIRST_WORD_SECONDS + 1.0
+    nursery.heard_from(nursery.make("up"))
+    assert nursery.give_up_silent() == ["mute"], "but not for ever"
+
+
+def test_who_has_come_up_before_gives_no_time_to_who_is_made_later(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    nursery.heard_from(nursery.make("up"))
+    clock.now += 100.0
+    nursery.make("mute")
+    clock.now += nursery_module.FIRST_WORD_SECONDS + 1.0
+    nursery.heard_from(nursery.children["up"].address)  # not its first word
+    assert nursery.give_up_silent() == ["mute"]
