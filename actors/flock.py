@@ -14,6 +14,7 @@ from actors.hosts import boot_seconds, is_remote, meets
 from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from actors.state_machine import StateMachine
+from config.bounds import MACHINES_STARTING
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
 from scheduling.busy import BUSY_SECONDS, BusyMachines
 from scheduling.commands import Batch
@@ -42,7 +43,7 @@ class Flock(HarpoonActor):
     def __init__(self) -> None:
         super().__init__()
         self.endpoints: dict[str, str] = {}
-        self.machines = Nursery(self, StateMachine)
+        self.machines = Nursery(self, StateMachine, MACHINES_STARTING)
         self.replicas: dict[str, ActualReplica] = {}
         self.shepherd: Any = None
         self.lease = Lease()
@@ -72,12 +73,13 @@ class Flock(HarpoonActor):
         self.turns.tidy(now)
         for agent, endpoint in message.agents.items():
             if agent not in self.endpoints:
-                self.endpoints[agent] = endpoint
+                self.endpoints[agent], self.replicas[agent] = endpoint, ActualReplica()
                 self.turns.close(agent, now + message.waits.get(agent, 0.0))
                 changes[AGENT, agent] = AgentStatus(
                     name=agent, endpoint=endpoint, link="connecting", answered=False, since=time.time()
                 )
-                self._follow_agent(agent)
+                self.machines.wait_for_turn(agent)
+        self._make_due()
         self.publisher.publish(changes)
 
     def receiveMsg_Broadcast(self, message: Broadcast, sender: Any) -> None:
@@ -92,6 +94,7 @@ class Flock(HarpoonActor):
         self.publisher.publish(
             self.take_from_child(message, sender, self.replicas[agent], self._lease_for(agent, now))
         )
+        self._make_due()
         if self.held:
             self._pass_on()
 
@@ -176,8 +179,7 @@ class Flock(HarpoonActor):
         for agent in self.machines.give_up_silent():
             self._ended(agent, proven=False)
             self.log.warning("the state machine of %s did not come up; making it anew", agent)
-        for agent in self.machines.due():
-            self._follow_agent(agent)
+        self._make_due()
         self._pass_on()
         if self.machines.restarts:
             self._publish_nursery()
@@ -186,10 +188,14 @@ class Flock(HarpoonActor):
         if self.machines.awaited:
             self.wake_within(FIRST_WORD_SECONDS)
 
+    def _make_due(self) -> None:
+        """Make the state machines whose turn it is: the next ones when these have said their first word."""
+        for agent in self.machines.due():
+            self._follow_agent(agent)
+
     def _follow_agent(self, agent: str) -> None:
         if self.settings is None:
             raise AssertionError("a flock without settings")
-        self.replicas.setdefault(agent, ActualReplica())
         machine = self.machines.make(agent)
         agents, epoch = {agent: self.endpoints[agent]}, self.machines.epoch_of(agent)
         self.send(machine, Follow(agents=agents, settings=self.settings, epoch=epoch))

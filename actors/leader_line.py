@@ -47,9 +47,7 @@ class LeaderLine:
 
     def ask(self) -> Answer:
         """Ask the leader. Raises UnreachableError or RefusedError."""
-        from thespian.system.messages.status import Thespian_StatusReq  # noqa: PLC0415 - after `secure`
-
-        status = self._talk(Thespian_StatusReq(), answered=True)
+        status = self.status()
         told = offer_of(getattr(status, "capabilities", None) or {})
         if told is None:
             raise RefusedError(f"what answers at {self._named} is no leader that can be joined")
@@ -60,6 +58,13 @@ class LeaderLine:
             )
         members = [address.addressDetails.sockname for address, _ in status.conventionAttendees]
         return Answer(offer=told[1], taken=self._address in members)
+
+    def status(self) -> Any:
+        """What Thespian says of the actor at the other end, which need not be a leader's admin: its status
+        message. Raises as `ask`."""
+        from thespian.system.messages.status import Thespian_StatusReq  # noqa: PLC0415 - after `secure`
+
+        return self._talk(Thespian_StatusReq(), answered=True)
 
     def leave(self) -> None:
         """Tell the leader that this host is gone, so that it need not find out; it may not hear it."""

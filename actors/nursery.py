@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -10,8 +11,8 @@ from uuid import uuid4
 import msgspec
 from thespian.actors import ActorExitRequest
 
+from config.bounds import LONGEST_FIRST_WORD_SECONDS, RECOVERED_SECONDS
 from config.bounds import LONGEST_RESTART_SECONDS as LONGEST_PAUSE_SECONDS
-from config.bounds import RECOVERED_SECONDS
 from scheduling.roster import ChildStatus, NurseryStatus
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -41,15 +42,26 @@ class Child(msgspec.Struct):
 
 
 class Nursery:
-    """Who of an actor's children is where. Times are monotonic seconds."""
+    """Who of an actor's children is where. Times are monotonic seconds.
 
-    def __init__(self, parent: Any, kind: Any) -> None:
+    `most_starting`: how many children that have not said a word yet `due` leaves room for. All made at once,
+    they would keep each other from the CPU until the first ones count as dead.
+    """
+
+    def __init__(self, parent: Any, kind: Any, most_starting: int = sys.maxsize) -> None:
         self._parent = parent
         self._kind = kind
+        self._most_starting = most_starting
         self.children: dict[str, Child] = {}
         self.restarts = 0
+        # When one of them has last said its first word.
+        self._came_up_at = -LONGEST_FIRST_WORD_SECONDS
         # By the text of an address, who was last found there.
         self._names: dict[str, str] = {}
+
+    def wait_for_turn(self, name: str) -> None:
+        """Have a child of this name be due, for the first time."""
+        self.children.setdefault(name, Child(None, 0.0))
 
     def make(self, name: str, kind: Any = None, required: Mapping[str, Any] | None = None) -> Any:
         """Create the child of this name, for the first time or anew; returns its address.
@@ -74,7 +86,10 @@ class Nursery:
         if name is None or (epoch is not None and epoch != self.children[name].epoch):
             return None
         child = self.children[name]
-        child.heard, child.heard_at = True, time.monotonic()
+        now = time.monotonic()
+        if not child.heard:
+            self._came_up_at = now
+        child.heard, child.heard_at = True, now
         return name
 
     def epoch_of(self, name: str) -> str:
@@ -91,12 +106,17 @@ class Nursery:
         for each, child in self.children.items():
             if child.address is None:
                 continue
-            mute = not child.heard and now - child.made_at > FIRST_WORD_SECONDS
+            mute = not child.heard and now > self._first_word_by(child)
             if mute or (child.heard and each in talkers and now - child.heard_at > TALKER_SILENT_SECONDS):
                 silent.append(child.address)
         for address in silent:
             self._parent.send(address, ActorExitRequest())
         return [name for address in silent if (name := self.lost(address)) is not None]
+
+    def _first_word_by(self, child: Child) -> float:
+        # While others come up one after the other the host is busy, which says nothing about this one.
+        latest = child.made_at + LONGEST_FIRST_WORD_SECONDS
+        return min(max(child.made_at, self._came_up_at) + FIRST_WORD_SECONDS, latest)
 
     def address_of(self, name: str) -> Any:
         """The address of a child that lives, or None."""
@@ -131,22 +151,25 @@ class Nursery:
         return name
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody was made and has not said a word yet."""
-        return any(child.address is not None and not child.heard for child in self.children.values())
+    def awaited(self) -> int:
+        """How many were made and have not said a word yet."""
+        return sum(child.address is not None and not child.heard for child in self.children.values())
 
     @property
     def waiting(self) -> list[str]:
-        """Those that wait to be made anew."""
+        """Those that wait to be made, or to be made anew."""
         return [name for name, child in self.children.items() if child.address is None]
 
     def due(self) -> list[str]:
-        """Those whose pause is over."""
+        """Those to make now: their pause is over, and not too many are starting."""
         now = time.monotonic()
-        return [name for name in self.waiting if self.children[name].due_at <= now]
+        due = [name for name in self.waiting if self.children[name].due_at <= now]
+        return due[: max(self._most_starting - self.awaited, 0)] if due else []
 
     def next_within(self) -> float:
-        """In how many seconds the next one is due; only for when some are waiting."""
+        """In how many seconds to look who is due; only for when some are waiting."""
+        if self.awaited >= self._most_starting:
+            return FIRST_WORD_SECONDS  # sooner, if one of them says its first word
         earliest = min(self.children[name].due_at for name in self.waiting)
         return max(0.0, earliest - time.monotonic())
 

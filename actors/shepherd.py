@@ -11,7 +11,7 @@ from actors.base import HarpoonActor
 from actors.flock import Flock, unknown
 from actors.hosts import boot_seconds, has_members, is_remote, offer_of, own_offer, requirement
 from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
-from actors.nursery import Nursery
+from actors.nursery import FIRST_WORD_SECONDS, Nursery
 from scheduling.actual import AGENT, MEMBER, NURSERY, ActualReplica, AgentStatus
 from scheduling.desired import AGENT as DESIRED_AGENT
 from scheduling.flocks import ZONE_LABEL, Flocks
@@ -271,3 +271,5 @@ class Shepherd(HarpoonActor):
         waiting = [name for name in self.flocks.waiting if name not in self._reassign]
         if waiting:
             self.wake_within(self.flocks.next_within())
+        if self.flocks.awaited:
+            self.wake_within(FIRST_WORD_SECONDS)

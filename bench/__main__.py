@@ -24,17 +24,20 @@ from bench.agent import measure_agent
 from bench.client import ClientError
 from bench.http_load import measure_http
 from bench.idle import measure_idle
+from bench.jobs import LARGEST_SCALE
 from bench.latency import measure_latency
 from bench.load import LoadError
+from bench.members import AGENTS, MEMBERS, TASKS, measure_members
 from bench.placement import measure_placement
 from bench.plot import plot
 from bench.programs import BenchError
 from bench.quick import judge
 from bench.sizes import SIZES, measure_size
-from config.bounds import AGENT_BATCH_ITEMS
+from config.bounds import AGENT_BATCH_ITEMS, MOST_AGENTS, MOST_MEMBERS
 
 _PREFIX = "harpoon-bench-"
-PARTS = ("sizes", "batch", "placement", "http", "latency", "idle", "agent")
+PARTS = ("sizes", "batch", "placement", "http", "latency", "idle", "agent", "members")
+TOO_LONG_FOR_QUICK = ("members",)
 FAILED, USER_ERROR = 2, 1
 
 
@@ -110,18 +113,31 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[reports.Report, P
     def agent(report: reports.Report, directory: Path) -> None:
         report.agent = measure_agent(*((50, 5, 1.0) if quick else (1000, 50, 10.0)), directory / "agent")
 
-    parts = (sizes, batch, placement, http, latency, idle, agent)
+    def members(report: reports.Report, directory: Path) -> None:
+        size = (options.members, options.agents, options.tasks)
+        report.members = measure_members(*size, directory / "members")
+
+    parts = (sizes, batch, placement, http, latency, idle, agent, members)
     return dict(zip(PARTS, parts, strict=True))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
-    add("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts")
+    add("--only", nargs="+", choices=PARTS, help="these parts")
     add("--sizes", nargs="+", type=_size, metavar="AGENTS,TASKS", help="of the table; idle takes the last")
     add("--runs", type=int, default=0, metavar="N", help="of each; medians are shown (5)")
     add("--seconds", type=float, default=3.0, help="of each kind of HTTP request")
     add("--idle-seconds", type=float, default=60.0, help="of each idle state")
+    add("--members", type=_count(MOST_MEMBERS), default=MEMBERS, metavar="N", help="hosts beside the leader")
+    add(
+        "--agents",
+        type=_count(MOST_AGENTS),
+        default=AGENTS,
+        metavar="N",
+        help="of leader and members together",
+    )
+    add("--tasks", type=_count(LARGEST_SCALE), default=TASKS, metavar="N", help="of their job")
     add("--json", type=Path, metavar="FILE", help="save the run there")
     add("--plot", type=Path, metavar="FILE.svg", help="draw the table")
     add("--compare", type=Path, metavar="FILE", help="with a saved run; exit code 2 when it got worse")
@@ -129,8 +145,19 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="a small part within a minute, judged by ratios only")
     options = parser.parse_args(arguments)
     options.sizes = options.sizes or ([(1, 1), (10, 100)] if options.quick else list(SIZES))
+    usual = [part for part in PARTS if not (options.quick and part in TOO_LONG_FOR_QUICK)]
+    options.only = options.only or usual
     options.runs = options.runs or (3 if options.quick else 5)
     return options
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'"{text}" must be from 1 to {most}')
+        return int(text)
+
+    return parse
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -41,46 +41,52 @@ class Cycle(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_cycle(scheduler: Scheduler, fleet: Fleet, tasks: int, name: str, timeout_seconds: float) -> Cycle:
     """Schedule `tasks` tasks, wait until all run, unschedule them, wait until all are gone."""
-    usage = TreeUsage(scheduler.program.pid)
-    configs = jobs.split(name, tasks)
-    client = scheduler.client
+    both = Ways(scheduler, fleet, TreeUsage(scheduler.program.pid), tasks, name, timeout_seconds)
+    return Cycle(schedule=both.schedule(), unschedule=both.unschedule())
 
-    def put(path: str) -> Callable[[], int]:
-        bodies = [jobs.body(config) for config in configs]
 
+class Ways:
+    """The two ways of a cycle, for who does something between them; `usage` is of all that schedules."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        fleet: Fleet,
+        usage: TreeUsage,
+        tasks: int,
+        name: str,
+        timeout_seconds: float,
+    ) -> None:
+        self._client, self._fleet, self._usage = scheduler.client, fleet, usage
+        self._tasks, self._timeout_seconds = tasks, timeout_seconds
+        self._bodies = [jobs.body(config) for config in jobs.split(name, tasks)]
+
+    def schedule(self) -> Phase:
+        """Schedule all tasks, and wait until all run."""
+        return self._way("/api/v0/schedule", lambda stats: stats["running"] == self._tasks, self._all_shown)
+
+    def unschedule(self) -> Phase:
+        """Unschedule them, and wait until all are gone."""
+        return self._way("/api/v0/unschedule", lambda stats: stats["containers"] == 0, self._none_shown)
+
+    def _way(self, path: str, done: Callable[[dict[str, float]], bool], shown: Callable[[], bool]) -> Phase:
         def send() -> int:
-            return sum(client.change("PUT", path, body) for body in bodies)
+            return sum(self._client.change("PUT", path, body) for body in self._bodies)
 
-        return send
+        return _phase(self._fleet, self._usage, send, done, shown, self._timeout_seconds)
 
-    def all_shown() -> bool:
-        return jobs.counts(client.expect(200, "GET", "/api/v1/jobs")) == (tasks, len(configs))
+    def _all_shown(self) -> bool:
+        page = self._client.expect(200, "GET", "/api/v1/jobs")
+        return jobs.counts(page) == (self._tasks, len(self._bodies))
 
-    def none_shown() -> bool:
-        return b'"container_id"' not in client.expect(200, "GET", "/api/v0/proxy")
-
-    scheduled = _phase(
-        fleet,
-        usage,
-        put("/api/v0/schedule"),
-        lambda stats: stats["running"] == tasks,
-        all_shown,
-        timeout_seconds,
-    )
-    unscheduled = _phase(
-        fleet,
-        usage,
-        put("/api/v0/unschedule"),
-        lambda stats: stats["containers"] == 0,
-        none_shown,
-        timeout_seconds,
-    )
-    return Cycle(schedule=scheduled, unschedule=unscheduled)
+    def _none_shown(self) -> bool:
+        return b'"container_id"' not in self._client.expect(200, "GET", "/api/v0/proxy")
 
 
-def settle(pid: int, timeout_seconds: float = 20.0) -> None:
-    """Wait until a tree of processes is quiet: less than a tenth of a core for half a second."""
-    usage = TreeUsage(pid)
+def settle(root: int | Mapping[str, int], timeout_seconds: float = 20.0) -> None:
+    """Wait until a tree of processes, or that of several hosts, is quiet: less than a tenth of a core for
+    half a second."""
+    usage = TreeUsage(root)
     give_up_at = time.monotonic() + timeout_seconds
     while time.monotonic() < give_up_at:
         before = sum(usage.cpu_by_kind().values())

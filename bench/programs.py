@@ -19,8 +19,9 @@ import psutil
 from bench.client import Client
 
 START_SECONDS = 120.0
+CONNECT_SECONDS = 240.0
 END_SECONDS = 15.0
-_LINES_KEPT = 200
+_LINES_KEPT, _LINES_SHOWN = 200, 20
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T")
@@ -142,10 +143,17 @@ class Scheduler:
         started = time.perf_counter()
         url = wait_for(lambda: program.said("listening on http://"), "the scheduler listens", START_SECONDS)
         self.client = Client(url)
-        wait_for(
-            lambda: self._connected() >= agents, f"{agents} agents are connected", START_SECONDS * 2, 0.25
-        )
+        self.wait_connected(agents)
         self.start_seconds = time.perf_counter() - started
+
+    def wait_connected(self, agents: int) -> None:
+        """Wait until so many agents are connected. Raises BenchError."""
+        what = f"{agents} agents are connected"
+        try:
+            wait_for(lambda: self._connected() >= agents, what, CONNECT_SECONDS, 0.25)
+        except BenchError as error:
+            said = "\n".join(list(self.program.lines)[-_LINES_SHOWN:])
+            raise BenchError(f"{error}; {self._connected()} are; the scheduler said last:\n{said}") from None
 
     def _connected(self) -> int:
         agents = self.client.get_json("/api/v1/agents")["agents"]
@@ -168,8 +176,15 @@ def fleet(agents: int, directory: Path, *options: str) -> Iterator[Fleet]:
 @contextlib.contextmanager
 def scheduler(of: Fleet, agents: int, directory: Path, *options: str) -> Iterator[Scheduler]:
     """A scheduler for the time of a `with`, all agents connected."""
+    with serving(of.agents_file, agents, directory, *options) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(agents_file: Path, agents: int, directory: Path, *options: str) -> Iterator[Scheduler]:
+    """The same, with the agents of this file, of which so many are connected when it begins."""
     arguments = ["actors.main", "serve", "--listen", "127.0.0.1:0", "--data", str(directory / "data")]
-    arguments += ["--agents-file", str(of.agents_file), *options]
+    arguments += ["--agents-file", str(agents_file), *options]
     program = Program("the scheduler", arguments, directory)
     try:
         yield (running := Scheduler(program, agents))

@@ -12,6 +12,7 @@ from bench.agent import AgentResult
 from bench.http_load import HttpResult
 from bench.idle import IdleResult
 from bench.latency import LatencyResult
+from bench.members import MembersResult
 from bench.placement import PlacementResult
 from bench.sizes import SizeResult, Way
 
@@ -31,6 +32,7 @@ class Report(msgspec.Struct, kw_only=True):
     latency: LatencyResult | None = None
     idle: list[IdleResult] = []
     agent: AgentResult | None = None
+    members: MembersResult | None = None
 
 
 def new_report() -> Report:
@@ -62,7 +64,7 @@ def text(report: Report) -> str:
             f"| {one.placed:,} | {'yes' if one.repeatable else 'NO'} |"
             for one in report.placement
         ]
-    for what in (report.http, report.latency, *report.idle, report.agent):
+    for what in (report.http, report.latency, *report.idle, report.agent, report.members):
         if what is not None:
             lines += ["", *what.lines()]
     return "\n".join(lines)

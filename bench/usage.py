@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -45,10 +46,16 @@ def busy_seconds() -> float:
 
 
 class TreeUsage:
-    """The CPU of a process and all below it, by kind. The tree is looked up once: it must not change."""
+    """The CPU of a process and all below it, by kind. The tree is looked up once: it must not change.
 
-    def __init__(self, pid: int) -> None:
-        self._kinds = {process: kind(process) for process in _tree(pid)}
+    Of several hosts (name → process), what is told by kind is told by host.
+    """
+
+    def __init__(self, root: int | Mapping[str, int]) -> None:
+        if isinstance(root, int):
+            self._kinds = {process: kind(process) for process in _tree(root)}
+        else:
+            self._kinds = {process: host for host, pid in root.items() for process in _tree(pid)}
 
     def cpu_by_kind(self) -> dict[str, float]:
         """Seconds so far."""

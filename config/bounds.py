@@ -164,6 +164,10 @@ MOST_STARTS = 10
 LONGEST_START_PAUSE_SECONDS = 2.0
 # agents: the setting `flock_size` → the start is refused
 LARGEST_FLOCK = 200
+# state machines: of a flock that were made and have not said a word yet → the next ones are made later
+MACHINES_STARTING = 2
+# s: first word of an actor that was made, while others of its parent come up → it is made anew
+LONGEST_FIRST_WORD_SECONDS = 30.0
 # flocks: the setting `flocks`, flocks of one host → the start is refused
 MOST_FLOCKS = 400
 # members: hosts beside the leader, lost ones too → the longest lost is forgotten, or one more is not used

@@ -23,6 +23,9 @@ class Parent:
         self.made += 1
         return self.made
 
+    def send(self, _address: Any, _message: Any) -> None:
+        """They are told to end."""
+
     def wake_within(self, _seconds: float) -> None:
         """Nobody sleeps here."""
 
@@ -101,3 +104,53 @@ def test_whoever_lives_at_an_address_now_is_found_there(clock: Clock) -> None:
     nursery.release("n2")
     nursery.children["n3"] = nursery_module.Child(address=second, made_at=0.0)
     assert nursery.name_of(second) == "n3"
+
+
+def test_only_so_many_start_at_a_time_and_each_first_word_makes_room(clock: Clock) -> None:
+    """Many processes that start at once would take longer than what a first word may take."""
+    nursery = Nursery(Parent(), None, 2)
+    for name in ("n1", "n2", "n3", "n4"):
+        nursery.wait_for_turn(name)
+    assert nursery.due() == ["n1", "n2"]
+    first, second = nursery.make("n1"), nursery.make("n2")
+    assert (nursery.due(), nursery.next_within()) == ([], nursery_module.FIRST_WORD_SECONDS)
+    nursery.heard_from(first)
+    assert (nursery.due(), nursery.next_within()) == (["n3"], 0.0)
+    nursery.lost(second)
+    assert nursery.due() == ["n3", "n4"], "one that died is awaited no more, and has a pause"
+    assert [child.name for child in nursery.status(KIND).children] == ["n2"], "who waits is in no trouble"
+
+
+def test_those_that_never_say_a_word_keep_no_place(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None, 1)
+    for name in ("n1", "n2"):
+        nursery.wait_for_turn(name)
+    nursery.make("n1")
+    clock.now += nursery_module.FIRST_WORD_SECONDS + 1.0
+    assert nursery.give_up_silent() == ["n1"]
+    assert nursery.due() == ["n2"]
+
+
+def test_while_others_come_up_a_child_has_longer_for_its_first_word(clock: Clock) -> None:
+    """Then its host is busy: to make it anew, or to avoid the host, would only be more to do."""
+    nursery = Nursery(Parent(), None)
+    nursery.make("mute")
+    step = nursery_module.FIRST_WORD_SECONDS - 1.0
+    for number in range(3):
+        up = nursery.make(f"up{number}")
+        clock.now += step
+        nursery.heard_from(up)
+        assert not nursery.give_up_silent()
+    clock.now = nursery.children["mute"].made_at + nursery_module.LONGEST_FIRST_WORD_SECONDS + 1.0
+    nursery.heard_from(nursery.make("up"))
+    assert nursery.give_up_silent() == ["mute"], "but not for ever"
+
+
+def test_who_has_come_up_before_gives_no_time_to_who_is_made_later(clock: Clock) -> None:
+    nursery = Nursery(Parent(), None)
+    nursery.heard_from(nursery.make("up"))
+    clock.now += 100.0
+    nursery.make("mute")
+    clock.now += nursery_module.FIRST_WORD_SECONDS + 1.0
+    nursery.heard_from(nursery.children["up"].address)  # not its first word
+    assert nursery.give_up_silent() == ["mute"]

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import psutil
+import pytest
 
 from bench.cycles import run_cycle
 from bench.programs import fleet, scheduler
@@ -66,6 +67,31 @@ def test_an_agent_is_measured_and_nothing_is_left_of_its_tasks(tmp_path: Path) -
     assert shims == []
 
 
+def test_members_are_measured_each_by_itself(tmp_path: Path) -> None:
+    """Each host follows as many agents, the leader too, and tells what it has used and said."""
+    saved = tmp_path / "run.json"
+    size = ["--members", "2", "--agents", "5", "--tasks", "10"]
+    done = _bench(tmp_path, "--only", "members", *size, "--json", str(saved))
+    assert done.returncode == 0, done.stderr
+    found = read_report(saved).members
+    assert found is not None
+    assert (found.agents, found.tasks, found.most_starts) == (5, 10, 1)
+    leader, *members = found.hosts
+    assert [(host.name, host.flocks, host.agents) for host in found.hosts] == [
+        ("leader", 1, 2),
+        ("member-1", 1, 2),
+        ("member-2", 1, 1),
+    ]
+    # The launcher, Thespian's admin and logger, the flock and its state machines.
+    assert [host.processes for host in members] == [4 + host.agents for host in members]
+    assert all(host.pss_mb > 0 and host.connect_cpu_seconds > 0 for host in found.hosts)
+    # To say who it follows, each member sends something for each agent, and for each with a task.
+    assert all(host.connect_messages > host.agents for host in members)
+    assert all(host.schedule_messages > 0 and host.schedule_us > 0 for host in found.hosts)
+    assert leader.connect_messages > max(member.connect_messages for member in members)
+    assert "| member-2 | 1 | 1 |" in done.stdout
+
+
 def test_what_a_killed_benchmark_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
@@ -76,20 +102,13 @@ def test_what_a_killed_benchmark_has_left_is_removed_by_the_next_one(tmp_path: P
     assert list(tmp_path.glob("harpoon-bench-*")) == [alive]
 
 
-def test_a_benchmark_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "part", [("sizes", "--sizes", "3,100"), ("members", "--members", "2", "--agents", "6")]
+)
+def test_a_benchmark_that_is_killed_leaves_no_process(tmp_path: Path, part: tuple[str, ...]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "bench",
-                "--only",
-                "sizes",
-                "--sizes",
-                "3,100",
-                "--directory",
-                str(tmp_path),
-            ],
+            [sys.executable, "-m", "bench", "--only", *part, "--directory", str(tmp_path)],
             env=_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

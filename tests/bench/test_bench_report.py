@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.members import HostResult, MembersResult
 from bench.plot import plot
 from bench.quick import judge
 from bench.report import compare, new_report, read_report, text, write_report
@@ -59,6 +60,43 @@ def test_a_report_survives_its_file(tmp_path: Path) -> None:
     assert "Agents that take batches:" in text(report)
     assert "batch, schedule 10 × 100: time / floor" in compare(report, report)[0]
     assert "| 100, 1,000 | 2.000 s | 1.000 s | 2.0 |" in text(report)
+
+
+def test_each_host_has_a_line_of_what_it_used(tmp_path: Path) -> None:
+    report = new_report()
+    host = HostResult(
+        name="member-1",
+        flocks=10,
+        agents=500,
+        processes=513,
+        pss_mb=2789.4,
+        connect_cpu_seconds=17.4,
+        schedule_us=1652.0,
+        unschedule_us=1223.0,
+        connect_messages=3457,
+        schedule_messages=922,
+        unschedule_messages=918,
+    )
+    report.members = MembersResult(
+        members=3,
+        agents=2000,
+        tasks=1000,
+        join_seconds=0.5,
+        connect_seconds=32.9,
+        schedule_seconds=4.5,
+        unschedule_seconds=4.3,
+        others=(0.1, 0.1, 0.4),
+        most_starts=1,
+        fleet_pss_mb=30.0,
+        hosts=[host],
+    )
+    write_report(report, tmp_path / "run.json")
+    assert read_report(tmp_path / "run.json") == report
+    assert "all connected in 32.9 s, 1,000 tasks run in 4.5 s and are gone in 4.3 s" in text(report)
+    assert (
+        "| member-1 | 10 | 500 | 513 | 2,789 MB | 17.4 s | 1,652 µs | 1,223 µs | 3,457 | 922 | 918 |"
+        in text(report)
+    )
 
 
 def test_a_run_is_compared_by_ratios_and_only_what_got_worse_is_told() -> None:
