@@ -8,7 +8,7 @@ import pytest
 
 from actors import nursery as nursery_module
 from actors.nursery import Nursery
-from config.bounds import LONGEST_RESTART_SECONDS, RECOVERED_SECONDS
+from config.bounds import LONGEST_FIRST_WORD_SECONDS, LONGEST_RESTART_SECONDS, RECOVERED_SECONDS
 
 KIND = "state_machine"
 
@@ -141,7 +141,7 @@ def test_while_others_come_up_a_child_has_longer_for_its_first_word(clock: Clock
         clock.now += step
         nursery.heard_from(up)
         assert not nursery.give_up_silent()
-    clock.now = nursery.children["mute"].made_at + nursery_module.LONGEST_FIRST_WORD_SECONDS + 1.0
+    clock.now = nursery.children["mute"].made_at + LONGEST_FIRST_WORD_SECONDS + 1.0
     nursery.heard_from(nursery.make("up"))
     assert nursery.give_up_silent() == ["mute"], "but not for ever"
 

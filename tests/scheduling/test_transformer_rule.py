@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from rules_made import agent, job_config, placement, report, status, version_of
 
+from config.bounds import LONGEST_KEPT_SECONDS
 from scheduling.actual import AGENT as ACTUAL_AGENT
 from scheduling.actual import CONTAINER
 from scheduling.desired import AGENT, JOB, PLACEMENT
@@ -153,7 +154,9 @@ def test_proofs_of_absence_are_forgotten_when_it_is_quiet_or_after_ten_seconds()
     names = {task_id(WEB.prefix, index) for index in range(2)}
     assert commanded(transformer, 3.0) == names
     transformer.actual_changed({(CONTAINER, "a", name): None for name in names})
-    for step in range(20):
-        gone(2 + step, 10.0 + step / 2)
-    assert len(commanded(transformer, 19.9)) == 0
-    assert len(commanded(transformer, 20.0)) == 20, "as long as there is no quiet they are kept ten seconds"
+    until = 10.0 + LONGEST_KEPT_SECONDS
+    steps = int(LONGEST_KEPT_SECONDS / 0.75)
+    for step in range(steps):
+        gone(2 + step, 10.0 + step * 0.75)
+    assert commanded(transformer, until - 0.1) == set()
+    assert len(commanded(transformer, until)) == steps, "without any quiet they are not kept for ever"
