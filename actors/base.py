@@ -39,6 +39,7 @@ from scheduling.packing import ActualReader
 from scheduling.replica import Changes, Publisher, Replica
 
 HEARTBEAT_SECONDS = 2.0
+SAME_MOMENT_SECONDS = 0.001
 # A broadcaster silent for this long has lost us, or we its messages.
 SILENCE_SECONDS = 10.0
 _BUG_EXIT = 70
@@ -189,7 +190,8 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
     def wake_within(self, seconds: float) -> None:
         """Make sure that `tick` is called within this time."""
         at = time.monotonic() + seconds
-        if self._wake_at is not None and self._wake_at <= at:
+        # A wake can't be called off: one a moment earlier would be a second one.
+        if self._wake_at is not None and self._wake_at <= at + SAME_MOMENT_SECONDS:
             return
         self._wake_at = at
         self._wake_generation += 1

@@ -26,6 +26,13 @@ from scheduling.replica import Changes
 
 # How often at most the agent's full state is asked for because it contradicted its stream.
 RESYNC_SECONDS = 2.0
+# An agent without containers may be silent for so many times `silence_seconds`: nothing is at stake there but
+# what is placed next, dead hosts the kernel notices anyway, and a wake of each of a thousand processes costs.
+IDLE_SILENCE_TIMES = 6
+# It is asked up to this part of its silence later.
+SILENCE_JITTER = 0.25
+# An agent that lives answers a probe within this, as a rule; waited for at once.
+PROMPT_ANSWER_SECONDS = 0.02
 
 
 class StateMachine(HarpoonActor):
@@ -67,10 +74,11 @@ class StateMachine(HarpoonActor):
         self._resync_after = 0.0
         self._metrics_after = 0.0
         self._probing = False
+        self._answered_at = 0.0
+        self._jitter = self.random.uniform(0.0, SILENCE_JITTER)
         # A break that was asked for is no news.
         self._resyncing = False
         self._pace = Pace()
-        self._wake_for_silence()
         self.broadcast_to(sender)
         self.publisher.publish({(AGENT, agent): self.status})
 
@@ -112,22 +120,31 @@ class StateMachine(HarpoonActor):
         if self.mailbox is None or self.settings is None:
             return
         self._take_in(self.mailbox.drain())
-        silent_seconds = time.monotonic() - self.stream.heard_at
-        if (
-            self.status.link == "connected"
-            and silent_seconds > self.settings.silence_seconds
-            and not self._probing
-        ):
+        if self.status.link == "connected" and not self._probing and self._silence_left() <= 0.0:
             self._probing = True
             self.senders.probe()
-        self._wake_for_silence()
+            # Most answer at once: then it costs this process one wake, not three.
+            self._take_in(self.mailbox.drain(PROMPT_ANSWER_SECONDS))
+
+    def _silence_seconds(self) -> float:
+        """How long the agent may say nothing before it is asked."""
+        seconds = self.settings.silence_seconds if self.settings is not None else 0.0
+        return seconds * IDLE_SILENCE_TIMES if self.executor.idle else seconds
+
+    def _silence_left(self) -> float:
+        """So many of those seconds are left."""
+        heard_at = max(self.stream.heard_at, self._answered_at)
+        return self._silence_seconds() - (time.monotonic() - heard_at)
 
     def _wake_for_silence(self) -> None:
-        if self.settings is not None:
-            self.wake_within(self.settings.silence_seconds * self.random.uniform(0.5, 1.0))
+        """Wake when the silence is too long, a little later: fleets are not asked all at once."""
+        waits = self.status.link == "connected" and not self._probing
+        left_seconds = max(self._silence_left(), 0.0) if waits else self._silence_seconds()
+        self.wake_within(left_seconds + self._silence_seconds() * self._jitter)
 
     def _probed(self, probed: Probed) -> None:
         self._probing = False
+        self._answered_at = time.monotonic()
         if probed.error and self.status.link == "connected":
             self._set_link("stale", f"it is silent, and does not answer: {probed.error}")
             self.stream.reconnect()
@@ -151,6 +168,7 @@ class StateMachine(HarpoonActor):
             self.publisher.publish(packed(changes))
         if next_at is not None:
             self.wake_within(max(next_at - now, 0.01))
+        self._wake_for_silence()
         due_within = self.mailbox.due_within()
         if due_within is not None:
             self.wake_within(due_within)

@@ -161,6 +161,11 @@ class Executor:
         self._due_by(until)
 
     @property
+    def idle(self) -> bool:
+        """Whether there is no container, wanted or not."""
+        return not self._records
+
+    @property
     def busy(self) -> bool:
         """Whether a reply is expected, or an event that proves a request."""
         return bool(self._pending)
