@@ -122,7 +122,10 @@ class ReplyParser:
                 body.append(data[at : at + left])
                 at += len(body[-1])
                 self._left = left - len(body[-1])
-                self._at = _DATA_END if not self._left else _DATA
+                if not self._left:
+                    ended = data.startswith(b"\r\n", at)
+                    at += 2 if ended else 0
+                    self._at = _SIZE_LINE if ended else _DATA_END
                 continue
             end = data.find(b"\r\n", at)
             if end < 0:

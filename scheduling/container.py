@@ -94,6 +94,12 @@ class ContainerInstance(GoStruct, frozen=True, kw_only=True):
         state = msgspec.structs.replace(self.process_state, container_metrics=Metrics())
         return msgspec.structs.replace(self, process_state=state)
 
+    def same_but_metrics(self, other: ContainerInstance) -> bool:
+        """Whether nothing but the sample is another one."""
+        sample = other.process_state.container_metrics
+        state = msgspec.structs.replace(self.process_state, container_metrics=sample)
+        return msgspec.structs.replace(self, process_state=state) == other
+
 
 class Amount(GoStruct, frozen=True, kw_only=True):
     """How much of something a host has and has promised: memory in MB, storage in bytes."""

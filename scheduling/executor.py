@@ -363,9 +363,7 @@ def _is_proof(record: _Record) -> bool:
 
 
 def _same_but_metrics(old: ContainerInstance | None, new: ContainerInstance | None) -> bool:
-    if old is None or new is None:
-        return old is new
-    return old == new or old.without_metrics() == new.without_metrics()
+    return old is new if old is None or new is None else old.same_but_metrics(new)
 
 
 def _earlier(at: float | None, other: float) -> float:
