@@ -28,7 +28,7 @@ class Container:
         self.config = config
         self.record = record
         self.metrics = Metrics()
-        # The end of its log when its process failed last; told, and not kept over a restart of the agent.
+        # The end of its log when it failed, or was unhealthy, last; not kept over a restart of the agent.
         self.last_lines: list[str] = []
         # What its checks found, while it runs; and why it is being ended, when that is for its health.
         self.health: TaskHealth | None = None

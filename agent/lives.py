@@ -33,7 +33,7 @@ from agent.store import Store
 from agent.task import StartError, Task, make_storage, prepare
 from config.bounds import MOST_ARTIFACT_HOSTS as _MOST_HOSTS
 from config.bounds import MOST_FETCHES as _MOST_FETCHES
-from scheduling.container import ExitStatus, Metrics
+from scheduling.container import UNHEALTHY, ExitStatus, Metrics
 
 # From one host at a time; past the most hosts, the rest share the turns of the first.
 _TOO_EARLY_SECONDS = 0.01
@@ -159,6 +159,9 @@ class Lives:
             self._checking.watch(container)
 
     def _tell(self, container: Container) -> None:
+        """Its health is another one; why it is bad may be in what it wrote."""
+        if container.health is not None and container.health.state == UNHEALTHY:
+            container.last_lines = self._logs[container.id].ending()
         self._hub.publish(container.id, container.encode)
 
     def _end_unwell(self, container: Container, problem: str) -> None:

@@ -71,8 +71,8 @@ class TaskHealth(GoStruct, frozen=True, kw_only=True):
 class ContainerInstance(GoStruct, frozen=True, kw_only=True):
     """One container of an agent; `config.ports` hold the ports really used.
 
-    `last_lines`: the end of its log, from our agents, once its process has ended. `health`: while a task runs
-    that has health checks, from our agents.
+    `last_lines`: the end of its log, from our agents, once it has failed or was unhealthy. `health`: while a
+    task runs that has health checks, from our agents.
     """
 
     omit_empty: ClassVar[frozenset[str]] = frozenset({"last_lines", "health"})

@@ -1,5 +1,5 @@
 """Which jobs wait for which: `depends_on` names jobs that must run, and be healthy where they have health
-checks, before a job starts."""
+checks, before a job starts. What was meant to end and has ended well has done what it is depended on for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scheduling.desired import Desired, Job
 from scheduling.job import JobConfig, JobKey, task_id
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
+from scheduling.standing import ended_well
 
 
 def dependencies(config: JobConfig) -> list[JobKey]:
@@ -60,11 +61,11 @@ def unmet(job: Job, desired: Desired, actual: Actual) -> Iterator[str]:
 
 
 def _running(task: str, desired: Desired, actual: Actual) -> ContainerReport | None:
-    """The report of a task that is proven to run."""
+    """The report of a task that is proven to run, or to have ended as it was meant to."""
     row = desired.placements.get(task)
     agent = row.running if row is not None else None
     report = actual.report(agent, task) if agent is not None else None
-    if agent is None or report is None or report.phase is not Phase.RUNNING:
+    if agent is None or report is None or not (report.phase is Phase.RUNNING or ended_well(report)):
         return None
     return report if is_connected(actual, agent) else None
 

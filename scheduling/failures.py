@@ -73,14 +73,19 @@ def how_it_ended(instance: ContainerInstance) -> str:
     ended = state.container_exit_status
     if state.up:
         text = "it does not stay up"
-    elif ended.signaled:
-        text = f"it ended by signal {ended.signal}"
-    elif instance.status == FAILED:
+    elif instance.status == FAILED and not ended.signaled:
         text = state.err or "it could not be started"
     else:
-        text = f"it ended with status {ended.exit_status}"
+        how = f"by signal {ended.signal}" if ended.signaled else f"with status {ended.exit_status}"
+        text = f"it ended {how}"
+        text += f" ({state.err[:LONGEST_LINE]})" if state.err else ""
+    return text + its_last_lines(instance)
+
+
+def its_last_lines(instance: ContainerInstance) -> str:
+    """The end of a container's log, to follow a sentence; empty where its agent tells none."""
     lines = [line.strip()[:LONGEST_LINE] for line in instance.last_lines[-LINES_SHOWN:]]
-    return text + (f"; its last lines: {' | '.join(lines)}" if lines else "")
+    return f"; its last lines: {' | '.join(lines)}" if lines else ""
 
 
 class Failures:

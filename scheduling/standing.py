@@ -9,9 +9,9 @@ import msgspec
 
 from config.bounds import MOST_FAILURES, MOST_RESTARTS
 from scheduling.actual import Actual, ContainerReport
-from scheduling.container import FAILED, FINISHED, ProcessState
+from scheduling.container import FAILED, FINISHED, ContainerInstance, ProcessState
 from scheduling.desired import Desired, Placement
-from scheduling.failures import Failures, ended_for_good, how_it_ended
+from scheduling.failures import Failures, ended_for_good, how_it_ended, its_last_lines
 from scheduling.job import task_id, task_index
 from scheduling.lifecycle import Phase
 from scheduling.lost import is_connected
@@ -33,6 +33,8 @@ class Health:
         self._runs: dict[str, _Run] = {}
         # By task: where, since when restarts count, and how many there were by then.
         self._bases: dict[str, tuple[str, float, int]] = {}
+        # By task: how it ended last.
+        self._ends: dict[str, str] = {}
 
     def restarts_since(self, task: str, agent: str, restarts: int, since: float, *, all_count: bool) -> int:
         """How often a task was restarted since then; `all_count`: all its restarts were since then."""
@@ -48,6 +50,15 @@ class Health:
             run = self._runs[task] = _Run(agent, process.restarts, now)
         return now - run.since
 
+    def ended(self, task: str, instance: ContainerInstance) -> str:
+        """How a task that is restarted again and again ended last.
+
+        Its agent tells that only until it runs again, which may be before it was restarted too often.
+        """
+        if not instance.process_state.up or task not in self._ends:
+            self._ends[task] = how_it_ended(instance)
+        return self._ends[task]
+
     def forget(self, task: str) -> None:
         """It does not run."""
         self._runs.pop(task, None)
@@ -56,6 +67,7 @@ class Health:
         """Only these are still of interest."""
         self._runs = {task: run for task, run in self._runs.items() if task in tasks}
         self._bases = {task: base for task, base in self._bases.items() if task in tasks}
+        self._ends = {task: end for task, end in self._ends.items() if task in tasks}
 
 
 def standing(
@@ -156,8 +168,8 @@ def failing(
             restarts = health.restarts_since(
                 task, report.agent, process.restarts, since, all_count=not resumed
             )
+            ended = health.ended(task, report.instance) if process.restarts else ""
             if restarts >= MOST_RESTARTS and report.instance.status not in (FINISHED, FAILED):
-                ended = how_it_ended(report.instance)
                 found[index] = f"{task} was restarted {restarts} times on {report.agent}: {ended}"
     return found
 
@@ -176,12 +188,24 @@ def obstacle(
             continue
         if report.error:
             return f"{task} on {report.agent}: {report.error}"
-        if report.instance is not None and report.instance.process_state.restarts:
-            times = report.instance.process_state.restarts
-            return f"{task} was restarted {times} times on {report.agent}: {how_it_ended(report.instance)}"
+        found = report.instance is not None and _what_is_wrong(report.instance)
+        if found:
+            return f"{task} {found[0]} on {report.agent}: {found[1]}"
         if report.phase is not Phase.RUNNING:
             return f"{task} is {report.phase.value} on {report.agent}"
     return ""
+
+
+def _what_is_wrong(instance: ContainerInstance) -> tuple[str, str] | None:
+    """What a container does that is not what it was started for, and how that is known."""
+    restarts, told = instance.process_state.restarts, instance.health
+    if told is not None and told.last and not instance.well:
+        return f"is {told.state}", f"{told.last}{its_last_lines(instance)}"
+    if restarts:
+        return f"was restarted {restarts} times", how_it_ended(instance)
+    if told is not None and not instance.well:
+        return f"is {told.state}", "not all of its health checks have passed"
+    return None
 
 
 def _report(row: Placement, actual: Actual) -> ContainerReport | None:

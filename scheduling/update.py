@@ -74,7 +74,7 @@ def limits(update: Update, old_scale: int, new_scale: int, *, everywhere: bool =
     if floor is None:
         floor = smaller if ceiling > smaller and surge else max(0, smaller - update.max_parallel)
     canaries = min(update.canary, new_scale) if update.strategy == "canary" else 0
-    for why in _unworkable(update, floor, surge, smaller, ceiling):
+    for why in _unworkable(update, floor, smaller, ceiling):
         raise UnworkableError(why)
     if canaries > ceiling - old_scale:
         raise UnworkableError(
@@ -124,22 +124,23 @@ def surge_of(update: Update, smaller: int) -> int:
     return max(update.max_parallel, canaries)
 
 
-def _unworkable(update: Update, floor: int, surge: int, smaller: int, ceiling: int) -> Iterator[str]:
+def contradictions(update: Update) -> Iterator[tuple[str, int | str, str]]:
+    """What can't work whatever the scales: the field, its value, and what would be right."""
     if update.progress_deadline <= update.min_healthy_time:
-        yield (
-            f"update.progress_deadline is {update.progress_deadline}, but a task counts as good only after "
-            f"{update.min_healthy_time} (min_healthy_time); it must be longer"
-        )
-    if update.strategy == "in_place" and surge:
-        yield (
-            f"update.surge is {surge}; in_place stops a task before it starts the next, so it must be 0 "
-            f"(or choose rolling)"
-        )
+        good_after = update.min_healthy_time
+        right = f"a task counts as good only after {good_after} (min_healthy_time), so it must be longer"
+        yield "update.progress_deadline", str(update.progress_deadline), right
+    if update.strategy == "in_place" and update.surge:
+        right = "in_place stops a task before it starts the next, so it must be 0 (or choose rolling)"
+        yield "update.surge", update.surge, right
     if update.strategy == "blue_green" and update.surge is not None:
-        yield (
-            f"update.surge is {update.surge}; blue_green starts the whole new version beside the old, "
-            f"so leave it out (or choose rolling)"
-        )
+        right = "blue_green starts the whole new version beside the old, so leave it out (or choose rolling)"
+        yield "update.surge", update.surge, right
+
+
+def _unworkable(update: Update, floor: int, smaller: int, ceiling: int) -> Iterator[str]:
+    for field, value, right in contradictions(update):
+        yield f"{field} is {value}; {right}"
     if floor > smaller:
         yield f"update.floor is {floor}, but one of the versions has just {smaller} tasks; at most that many"
     if floor >= ceiling:

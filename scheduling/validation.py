@@ -27,7 +27,7 @@ from config.bounds import LONGEST_VALUE_SHOWN as _SHOWN
 from scheduling.constraints import parse as parse_constraint
 from scheduling.durations import Duration
 from scheduling.job import DRIVERS, LIVENESS, READINESS, ContainerConfig, HealthCheck, JobConfig
-from scheduling.update import STRATEGIES, Update
+from scheduling.update import STRATEGIES, Update, contradictions
 
 LARGEST_COUNT = 2**53  # whole numbers stay exact in every JSON reader up to here
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -59,7 +59,9 @@ def problems(config: JobConfig) -> list[Problem]:
     if config.on_lost is not None:
         found += _within("on_lost.after", config.on_lost.after, "1s", "24h")
     if config.update is not None:
-        found += update_problems(config.update)
+        found += update_problems(config.update) or [
+            Problem(*wrong) for wrong in contradictions(config.update)
+        ]
     if config.everywhere:
         found += _everywhere(config)
     return found + list(_depends_on(config))

@@ -82,6 +82,7 @@ def test_health_is_told_when_it_changes_and_a_readiness_check_restarts_nothing(a
     port = agent.instance("ready-0")["config"]["ports"]["HTTP"]
     assert told["last"] == f"HTTP check of port {port}: /up answered 503, not 200"
     assert (told["failures"], told["since"] > since) == (30, True)
+    assert agent.instance("ready-0")["last_lines"] == ["listening"], "why may be in what it wrote"
     well.touch()
     assert is_now(agent, "ready-0", "healthy")["since"] > told["since"]
     state = agent.instance("ready-0")["process_state"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,8 +10,8 @@ import pytest
 from rules_made import agent, instance, job_config, placement, report, status, version_of
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
-from scheduling.actual import CONTAINER, Actual
-from scheduling.container import TaskHealth
+from scheduling.actual import CONTAINER, Actual, ContainerReport
+from scheduling.container import ExitStatus, ProcessState, TaskHealth
 from scheduling.dependencies import cycle, dependencies, unmet
 from scheduling.desired import AGENT, JOB, MIGRATION, PLACEMENT, Desired, Job
 from scheduling.job import JobConfig, JobKey, task_id
@@ -70,8 +71,12 @@ def waits(
     link: str = "connected",
     db: Job | None = DB,
     health: tuple[str, ...] = (),
+    reports: Sequence[ContainerReport] = (),
 ) -> list[str]:
-    """What web waits for, with these tasks placed on a, and these phases (and health) of the two of db."""
+    """What web waits for, with these tasks placed on a, and these phases (and health) of the two of db.
+
+    `reports`: what is reported of them, where that takes more words.
+    """
     desired, actual = Desired(), Actual()
     desired.apply({(AGENT, "a"): agent("a"), (JOB, WEB.prefix): WEB})
     if db is not None:
@@ -85,6 +90,7 @@ def waits(
             told = msgspec.structs.replace(instance(task), health=TaskHealth(state=health[index]))
             one = msgspec.structs.replace(one, instance=told)
         actual.apply({(CONTAINER, "a", task): one})
+    actual.apply({(CONTAINER, "a", ROWS[index]): one for index, one in enumerate(reports)})
     return list(unmet(WEB, desired, actual))
 
 
@@ -103,6 +109,20 @@ def test_where_they_have_health_checks_they_must_be_healthy_too() -> None:
     assert waits(*ROWS, phases=UP, health=("healthy", "starting")) == half
     assert waits(*ROWS, phases=UP, health=("unhealthy", "healthy")) == half
     assert waits(*ROWS, phases=UP, health=("healthy", "healthy")) == []
+
+
+@pytest.mark.parametrize(("status", "restart", "left"), [(0, "no", 0), (3, "no", 1), (0, "always", 1)])
+def test_what_was_meant_to_end_and_has_ended_well_is_waited_for_no_more(
+    status: int, restart: str, left: int
+) -> None:
+    """Whether anybody saw it run or it was too quick for that."""
+    ended = msgspec.structs.replace(
+        instance(ROWS[0], "finished", msgspec.structs.replace(DB.config.container(), restart=restart)),
+        process_state=ProcessState(container_exit_status=ExitStatus(exited=True, exit_status=status)),
+    )
+    reports = [report("a", task, Phase.ENDED, instance=ended) for task in ROWS]
+    assert len(waits(*ROWS, reports=reports)) == left
+    assert waits(*ROWS, reports=reports, link="stale"), "what is not known has not ended"
 
 
 def test_what_is_not_known_does_not_run() -> None:

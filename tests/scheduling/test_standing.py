@@ -18,7 +18,7 @@ from scheduling.job import task_id
 from scheduling.lifecycle import Phase
 from scheduling.migration import Standing
 from scheduling.replica import Changes
-from scheduling.standing import Health, failing, standing
+from scheduling.standing import Health, failing, obstacle, standing
 
 WEB = version_of(job_config(scale=2))
 TASK = task_id(WEB.prefix, 0)
@@ -205,6 +205,41 @@ def test_one_that_its_agent_restarts_again_and_again_is_failing_with_the_end_of_
         0: f"{TASK} was restarted {MOST_RESTARTS} times on a: it ended with status 3; its last lines: "
         "Traceback | ValueError: no database"
     }
+
+
+def test_how_it_ended_last_is_told_though_it_runs_again_by_now() -> None:
+    """Its agent tells it no more then; and of a liveness check that failed a signal alone says nothing."""
+    ended = ExitStatus(signaled=True, signal=15)
+    unwell = "ended because it was not healthy: TCP check of port 1"
+    down = process(up=False, restarting=True, restarts=2, err=unwell, container_exit_status=ended)
+    scene = Scene().row(("a", "run")).says(report("a", TASK, goal="run", instance=down))
+    assert why(scene, Failures()) == {}
+    again = report("a", TASK, goal="run", instance=process(restarts=MOST_RESTARTS))
+    found = {0: f"{TASK} was restarted {MOST_RESTARTS} times on a: it ended by signal 15 ({unwell})"}
+    assert why(scene.says(again), Failures()) == found
+    scene.health.forget_all_but(set())
+    assert why(scene, Failures())[0].endswith("it does not stay up"), "who has not seen it can't tell"
+
+
+def blocked(**said: Any) -> str:
+    """What keeps a task from being healthy of which this is reported."""
+    changes = {name: said.pop(name) for name in ("health", "last_lines") if name in said}
+    told = msgspec.structs.replace(process(**said), **changes)
+    scene = Scene().row(("a", "run")).says(report("a", TASK, goal="run", instance=told))
+    return obstacle(WEB.prefix, (0,), scene.desired, scene.actual, Failures())
+
+
+def test_what_keeps_it_from_being_healthy_is_told() -> None:
+    assert blocked() == ""
+    assert blocked(restarts=2) == f"{TASK} was restarted 2 times on a: it does not stay up"
+    assert blocked(health=TaskHealth(state="starting")) == (
+        f"{TASK} is starting on a: not all of its health checks have passed"
+    )
+    ill = TaskHealth(state="unhealthy", failures=3, last="TCP check of port 1: refused")
+    assert blocked(health=ill, restarts=2, last_lines=["no such table"]) == (
+        f"{TASK} is unhealthy on a: TCP check of port 1: refused; its last lines: no such table"
+    )
+    assert blocked(health=TaskHealth(state="healthy")) == ""
 
 
 def test_what_is_told_to_stop_or_is_elsewhere_does_not_fail() -> None:

@@ -73,7 +73,7 @@ RIGHT = {
         strategy="canary", max_parallel=1, floor=0, surge=0, canary=1, min_healthy_time=length("0s")
     ),
     "the largest update": with_update(
-        strategy="in_place",
+        strategy="canary",
         max_parallel=1000,
         floor=1000,
         surge=1000,
@@ -175,6 +175,9 @@ WRONG: list[tuple[JobConfig, str, object, str]] = [
     (with_update(surge=-1), "update.surge", -1, "from 0 to 1000"),
     (with_update(surge=1001), "update.surge", 1001, "from 0 to 1000"),
     (with_update(canary=0), "update.canary", 0, "from 1 to 1000"),
+    (with_update(strategy="in_place", surge=1), "update.surge", 1, "in_place stops a task before"),
+    (with_update(strategy="blue_green", surge=0), "update.surge", 0, "blue_green starts the whole"),
+    (with_update(min_healthy_time=length("5m")), "update.progress_deadline", "5m0s", "must be longer"),
     (with_update(min_healthy_time=length("-1s")), "update.min_healthy_time", "-1s", "from 0s to 1h"),
     (with_update(progress_deadline=length("0s")), "update.progress_deadline", "0s", "from 1s to 24h"),
     (job_config(depends_on=["db", ""]), "depends_on[1]", "", 'a job, like "db", or product/environment/job'),

@@ -155,6 +155,29 @@ def test_what_does_not_start_is_brought_back_and_harpoonctl_says_why(tmp_path: P
         assert [past["current"] for past in history] == [False, True]
 
 
+def test_what_does_not_get_healthy_is_brought_back_and_its_check_says_why(tmp_path: Path) -> None:
+    check = {
+        "protocol": "TCP",
+        "port": "PORT_HTTP",
+        "initial_delay": "0s",
+        "timeout": "1s",
+        "interval": "100ms",
+    }
+    update = {"min_healthy_time": HEALTHY, "progress_deadline": "5s"}
+    deaf = counted("many", tmp_path / "bad-starts", "deaf", "echo no such table: people; exec sleep 1000")
+    with running(["dev"], tmp_path / "dev") as scheduler:
+        assert scheduler.schedule(counted("many", tmp_path / "starts", "good")).status_code == 202
+        before = scheduler.wait_running("many", 2)
+        config = {**deaf, "ports": {"HTTP": 0}, "health_checks": [check], "update": update}
+        begun = requests.put(scheduler.url + JOB, json=config, timeout=HTTP_SECONDS)
+        assert begun.status_code == 202, begun.text
+        told = ended(scheduler, JOB)
+        assert told["state"] == "reverted"
+        assert "is unhealthy on dev: TCP check of port" in told["reason"]
+        assert told["reason"].endswith("its last lines: no such table: people")
+        assert scheduler.wait_running("many", 2) == before
+
+
 def test_a_client_of_2014_migrates(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     with running(["dev"], tmp_path / "dev") as scheduler:
