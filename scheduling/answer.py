@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 Result = Literal["created", "changed", "unchanged", "invalid", "conflict", "not found", "precondition failed"]
+# As an expected version: whichever it is, there must be one.
+ANY = -1
 ACCEPTED: frozenset[Result] = frozenset({"created", "changed", "unchanged"})
 
 

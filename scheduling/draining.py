@@ -11,8 +11,8 @@ from config.bounds import MOST_NAMED
 from scheduling.answer import Answer
 from scheduling.desired import AGENT, Agent, Desired, Drain
 from scheduling.job import task_prefix
-from scheduling.jobs import ANY
 from scheduling.moving import never_moves
+from scheduling.presence import not_as_seen
 from scheduling.replica import Changes
 
 # Who names an agent: an operator, and the agent itself.
@@ -57,7 +57,7 @@ class UndrainAgent(msgspec.Struct, frozen=True, kw_only=True):
 def add_agent(desired: Desired, mutation: AddAgent, version: int) -> tuple[Answer, Changes]:
     """One name, one agent, whoever else names it."""
     old = desired.agents.get(mutation.name)
-    refused = _precondition(old, mutation.name, mutation.expected)
+    refused = not_as_seen(old, mutation.name, mutation.expected)
     if refused is not None:
         return refused, {}
     other = next(
@@ -108,7 +108,7 @@ def remove_agent(desired: Desired, mutation: RemoveAgent, version: int) -> tuple
     agent = desired.agents.get(mutation.name)
     if agent is None:
         return _no_agent(mutation.name)
-    refused = _precondition(agent, mutation.name, mutation.expected)
+    refused = not_as_seen(agent, mutation.name, mutation.expected)
     if refused is not None:
         return refused, {}
     others = [source for source in agent.sources if source not in (API, REGISTERED)]
@@ -138,7 +138,7 @@ def drain_agent(desired: Desired, mutation: DrainAgent, version: int, now: float
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
-    refused = _precondition(agent, mutation.agent, mutation.expected)
+    refused = not_as_seen(agent, mutation.agent, mutation.expected)
     if refused is not None:
         return refused, {}
     drain = None
@@ -188,7 +188,7 @@ def undrain_agent(desired: Desired, mutation: UndrainAgent, version: int) -> tup
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
-    refused = _precondition(agent, mutation.agent, mutation.expected)
+    refused = not_as_seen(agent, mutation.agent, mutation.expected)
     if refused is not None:
         return refused, {}
     if not agent.drained and agent.drain is None:
@@ -196,17 +196,6 @@ def undrain_agent(desired: Desired, mutation: UndrainAgent, version: int) -> tup
     return Answer(result="changed", message=f"{agent.name} takes tasks again"), {
         (AGENT, agent.name): msgspec.structs.replace(agent, drained=False, drain=None, version=version)
     }
-
-
-def _precondition(agent: Agent | None, name: str, expected: int | None) -> Answer | None:
-    """The refusal where the agent is not at the version that the request has seen; 0: there must be none."""
-    at = agent.version if agent is not None else 0
-    if expected is None or expected == at or (expected == ANY and at):
-        return None
-    text = f"{name} is at version {at}, not {expected}" if at else f"there is no agent {name}, and was to be"
-    if expected == 0:
-        text = f"{name} is there already, at version {at}"
-    return Answer(result="precondition failed", message=text)
 
 
 def _no_agent(name: str) -> tuple[Answer, Changes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from config.bounds import MOST_VERSIONS
-from scheduling.answer import Answer
+from scheduling.answer import ANY, Answer
 from scheduling.canonical import job_hash
 from scheduling.dependencies import cycle
 from scheduling.desired import HISTORY, JOB, Desired, Job
@@ -17,9 +17,6 @@ from scheduling.history import History, Past
 from scheduling.job import JobConfig, JobKey
 from scheduling.migration import State
 from scheduling.replica import Changes
-
-# As an expected version: whichever it is, there must be one.
-ANY = -1
 
 
 class ScheduleJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,11 +11,10 @@ import msgspec
 
 from config.bounds import ENDED_KEPT
 from scheduling import migration as way
-from scheduling.answer import Answer
+from scheduling.answer import ANY, Answer
 from scheduling.desired import HISTORY, JOB, MIGRATION, Desired, Job
 from scheduling.job import JobConfig, JobKey, decode_hook, encode_hook
 from scheduling.jobs import (
-    ANY,
     ScheduleJob,
     circular,
     fresh_prefix,

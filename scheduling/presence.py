@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from scheduling.answer import Answer
+from scheduling.answer import ANY, Answer
 from scheduling.desired import AGENT, FLEET, RELEASE, Agent, BrakeRelease, Desired
 from scheduling.replica import Changes
 
@@ -22,9 +22,13 @@ class MarkLost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeclareLost(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator says that an agent is lost: the scheduler need not wait, and no job's `on_lost` does."""
+    """An operator says that an agent is lost: the scheduler need not wait, and no job's `on_lost` does.
+
+    `expected`: the agent's version.
+    """
 
     agent: str
+    expected: int | None = None
 
 
 class ReleaseBrake(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +63,9 @@ def declare_lost(desired: Desired, mutation: DeclareLost, version: int) -> tuple
     agent = desired.agents.get(mutation.agent)
     if agent is None:
         return _no_agent(mutation.agent)
+    refused = not_as_seen(agent, agent.name, mutation.expected)
+    if refused is not None:
+        return refused, {}
     if agent.declared_lost:
         return Answer(result="unchanged", message=f"{agent.name} is declared lost already"), {}
     text = f"{agent.name} is declared lost; its tasks are placed elsewhere, until it answers again"
@@ -80,6 +87,17 @@ def end_release(desired: Desired, mutation: EndRelease, _version: int) -> tuple[
     if release is None or release.version != mutation.expected:
         return Answer(result="unchanged", message="that release of the brake is over already"), {}
     return Answer(result="changed", message="the release of the brake is over"), {(FLEET, RELEASE): None}
+
+
+def not_as_seen(agent: Agent | None, name: str, expected: int | None) -> Answer | None:
+    """The refusal where the agent is not at the version that the request has seen; 0: there must be none."""
+    at = agent.version if agent is not None else 0
+    if expected is None or expected == at or (expected == ANY and at):
+        return None
+    text = f"{name} is at version {at}, not {expected}" if at else f"there is no agent {name}, and was to be"
+    if expected == 0:
+        text = f"{name} is there already, at version {at}"
+    return Answer(result="precondition failed", message=text)
 
 
 def _no_agent(name: str) -> tuple[Answer, Changes]:

@@ -10,9 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from scheduling.answer import Answer
+from scheduling.answer import ANY, Answer
 from scheduling.desired import REBALANCE, Desired
-from scheduling.jobs import ANY
 from scheduling.moves import Move, Rebalance
 from scheduling.replica import Changes
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from config.bounds import MOST_NAMED
-from scheduling.answer import Answer, Result
+from scheduling.answer import ANY, Answer, Result
 from scheduling.dependencies import cycle
 from scheduling.desired import AGENT, HISTORY, JOB, PLACEMENT, Agent, Copy, Desired, Placement
 from scheduling.draining import (
@@ -31,7 +31,6 @@ from scheduling.everywhere import WritePlaces, write_places
 from scheduling.history import History, Past
 from scheduling.job import encode_hook
 from scheduling.jobs import (
-    ANY,
     DeleteJob,
     HaltJob,
     ScheduleJob,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from web.operation import WAIT, WRITE, Operation
 
+_IF = (("If-Match", "The agent's version, as `version` or an ETag gave it, or *."),)
+_IF_NEW = ("If-None-Match", "*: there must be no such agent yet.")
 _BEARER = ("Authorization", "Bearer, and the token that `harpoon-scheduler register-token` made.")
 
 HOST_OPERATIONS = (
@@ -29,8 +31,8 @@ HOST_OPERATIONS = (
         text="Add an agent, or change what is known of one that was added so.",
         reply="ChangeReply",
         body="AgentBody",
-        headers=WRITE,
-        errors=(400, 409, 413, 503),
+        headers=(*WRITE, *_IF, _IF_NEW),
+        errors=(400, 409, 412, 413, 503),
     ),
     Operation(
         method="delete",
@@ -38,8 +40,8 @@ HOST_OPERATIONS = (
         text="Take out an agent that was added so; it leaves once it is empty; its tasks stay.",
         status=202,
         reply="ChangeReply",
-        headers=WRITE,
-        errors=(404, 409, 503),
+        headers=(*WRITE, *_IF),
+        errors=(404, 409, 412, 503),
     ),
     *(
         operation
@@ -53,16 +55,16 @@ HOST_OPERATIONS = (
                 path=f"/api/v1/agents/{{name}}/{action}",
                 text=text,
                 reply="ChangeReply",
-                headers=WRITE,
-                errors=(400, 404, 503),
+                headers=(*WRITE, *_IF),
+                errors=(400, 404, 412, 503),
             ),
             Operation(
                 method="delete",
                 path=f"/api/v1/agents/{{name}}/{action}",
                 text="Let it have tasks again.",
                 reply="ChangeReply",
-                headers=WRITE,
-                errors=(404, 503),
+                headers=(*WRITE, *_IF),
+                errors=(404, 412, 503),
             ),
         )
     ),
@@ -90,8 +92,8 @@ HOST_OPERATIONS = (
         text="Declare an agent lost now, whatever its tolerance and the brake: its tasks are placed "
         "elsewhere. Idempotent; 409 while it is connected. When it answers again it is lost no longer.",
         reply="ChangeReply",
-        headers=WRITE,
-        errors=(404, 409, 503),
+        headers=(*WRITE, *_IF),
+        errors=(404, 409, 412, 503),
     ),
     Operation(
         method="get",

@@ -7,8 +7,8 @@ import uuid
 import falcon.asgi
 
 from config.trusted_hosts import is_own_page, is_trusted
+from scheduling.answer import ANY
 from scheduling.durations import Duration
-from scheduling.jobs import ANY
 from web import limits
 from web.cluster import ClusterState
 from web.problems import HttpProblem, unavailable

@@ -100,19 +100,19 @@ class Lost:
             raise _missing(name)
         if state.connected and is_connected(state.actual, name):
             raise HttpProblem(409, f"{name} is connected; only an agent that is away can be declared lost")
-        send_answer(resp, await self._cluster.submit(DeclareLost(agent=name), key))
+        await _submit(self._cluster, req, resp, DeclareLost(agent=name), key)
 
 
 async def _submit(
     cluster: Cluster,
     req: falcon.asgi.Request,
     resp: falcon.asgi.Response,
-    mutation: AddAgent | RemoveAgent | DrainAgent | UndrainAgent,
+    mutation: AddAgent | RemoveAgent | DrainAgent | UndrainAgent | DeclareLost,
     key: str,
     status: int | None = None,
 ) -> None:
     """Submit a change of an agent under the version that If-Match demands, and reply with its new one."""
-    name = mutation.agent if isinstance(mutation, DrainAgent | UndrainAgent) else mutation.name
+    name = mutation.name if isinstance(mutation, AddAgent | RemoveAgent) else mutation.agent
     known = cluster.state.desired.agents.get(name)
     expected = expected_version(req, known.version if known is not None else 0)
     answer = await cluster.submit(msgspec.structs.replace(mutation, expected=expected), key)

@@ -62,6 +62,17 @@ def test_an_agent_shows_until_when_the_brake_holds_it_also_when_that_changes() -
     assert shown(client)["braked_until"] is None
 
 
+def test_of_two_operators_who_saw_the_same_only_one_may_declare_it_lost() -> None:
+    client = client_of(away("n1"))
+    seen = {"If-Match": f'"{shown(client)["version"]}"'}
+    assert client.simulate_post("/api/v1/agents/n1/cordon", headers=seen).status_code == 200
+    late = client.simulate_post("/api/v1/agents/n1/lost", headers=seen)
+    assert (late.status_code, "n1 is at version" in late.json["detail"]) == (412, True)
+    assert shown(client)["declared_lost"] is False
+    now = {"If-Match": f'"{shown(client)["version"]}"'}
+    assert client.simulate_post("/api/v1/agents/n1/lost", headers=now).status_code == 200
+
+
 def test_declaring_an_agent_lost_is_idempotent() -> None:
     client = client_of(away("n1"))
     reply = client.simulate_post("/api/v1/agents/n1/lost", headers=KEY)
