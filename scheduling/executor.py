@@ -191,6 +191,8 @@ class Executor:
             step = STEPS[record.phase, record.goal]
             if step is None:
                 continue
+            if step is Input.PUT and record.doubted is Input.PUT and record.doubt_until:
+                record.doubted_puts += 1  # what is seen then may be of this one, and the other come later
             record.phase = advance(record.phase, step)
             record.in_flight = True
             record.deadline = now + DEADLINE_SECONDS[step]

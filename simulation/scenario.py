@@ -17,7 +17,7 @@ from scheduling.update import Update
 CHAOS_SECONDS = 60.0
 PATIENCE_SECONDS = 12.0
 # So many faults of each seed go through all kinds and phases in turn, whatever the dice say.
-AIMED = 6
+AIMED = 8
 # In every so many-th seed a migration is led along a rare way.
 STEERED = 3
 JOB_NAMES = ("web", "db", "cache", "queue")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_executor import Agent
 
-from scheduling.executor import DOUBT_SECONDS, Outcome
+from scheduling.executor import DOUBT_SECONDS, FIRST_RETRY_SECONDS, Outcome
 from scheduling.lifecycle import Input, Phase
 
 
@@ -134,3 +134,22 @@ def test_a_doubt_outlives_the_outage(agent: Agent) -> None:
     agent.waits(DOUBT_SECONDS)
     agent.says({}, everything=True)
     assert agent.report("t-0").proves_absence(2)
+
+
+def test_an_accepted_put_says_nothing_of_one_before_it_that_was_never_answered(agent: Agent) -> None:
+    """Seed 3209: what was seen came of the second, and the first made the container again 18 s later."""
+    agent.command("run", "t-0")
+    agent.steps()
+    agent.replies("t-0", Input.PUT, "unanswered", "connection reset")
+    agent.waits(FIRST_RETRY_SECONDS)
+    assert agent.steps() == [("t-0", "put")]
+    agent.replies("t-0", Input.PUT)
+    agent.says({"t-0": "created"})
+    agent.command("stop", "t-0", generation=2)
+    assert ("t-0", "delete") in agent.steps()
+    agent.replies("t-0", Input.DELETE)
+    agent.says({"t-0": "deleted"})
+    assert agent.report("t-0").phase is Phase.UNCLEAR, "the first may still arrive"
+    agent.waits(DOUBT_SECONDS)
+    agent.says({}, everything=True)
+    assert agent.report("t-0").phase is Phase.ABSENT
