@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ctl.hosts import agent
-from ctl.options import output_option
+from ctl.options import if_match, if_version_option, output_option
 from ctl.session import Session
 from ctl.shapes import Agents, Brake, Changed
 from ctl.text import clean, counted
@@ -15,9 +15,10 @@ _BRAKE = ("api", "v1", "brake")
 
 @agent.command("lost")
 @click.argument("name", metavar="NAME")
+@if_version_option
 @output_option
 @click.pass_obj
-def agent_lost(session: Session, name: str) -> None:
+def agent_lost(session: Session, name: str, if_version: int | None) -> None:
     """Declare the agent NAME lost now: its tasks are placed elsewhere.
 
     Neither its tolerance nor the brake nor a job's on_lost is waited for. Say so only of a host that is
@@ -28,7 +29,7 @@ def agent_lost(session: Session, name: str) -> None:
     tasks = next((one.tasks for one in known if one.name == name), 0)
     if tasks and not session.as_json:
         session.err.write_line(f"its {counted(tasks, 'task')} will be placed elsewhere")
-    _change(session, "api", "v1", "agents", name, "lost")
+    _change(session, "api", "v1", "agents", name, "lost", if_version=if_version)
 
 
 @click.group(invoke_without_command=True)
@@ -68,8 +69,8 @@ def release(session: Session) -> None:
     _change(session, *_BRAKE, "release")
 
 
-def _change(session: Session, *path: str) -> None:
-    answer = session.client.change("POST", *path)
+def _change(session: Session, *path: str, if_version: int | None = None) -> None:
+    answer = session.client.change("POST", *path, headers=if_match(if_version))
     if session.as_json:
         session.json(answer.json())
     else:

@@ -50,6 +50,12 @@ def test_an_agent_is_declared_lost_and_its_tasks_are_told_of(scheduler: FakeSche
     assert request.headers["idempotency-key"]
 
 
+def test_an_agent_is_declared_lost_only_as_it_was_seen(scheduler: FakeScheduler) -> None:
+    assert scheduler.run("agent", "lost", "n1", "--if-version", "7").returncode == 0
+    [request] = scheduler.asked("POST", LOST)
+    assert request.headers["if-match"] == '"7"'
+
+
 def test_an_agent_that_is_connected_is_not_declared_lost(scheduler: FakeScheduler) -> None:
     scheduler.on("POST", LOST, problem(409, "n1 is connected"))
     done = scheduler.run("agent", "lost", "n1")
