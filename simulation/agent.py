@@ -73,6 +73,14 @@ class Container(msgspec.Struct, kw_only=True):
         )
 
 
+class Journey(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request has come: when it was asked, and whether its sender has died, or waits no longer."""
+
+    asked_at: float
+    of_dead: bool = False
+    tardy: bool = False
+
+
 class Agent:
     """One host with its containers. Requests come in through `handle`, events go out to `streams`."""
 
@@ -86,8 +94,6 @@ class Agent:
         # Its host is gone for good.
         self.gone = False
         self.hung_until = 0.0
-        # While it deals with what came when it was hung.
-        self.waking = False
         self.slow_until = 0.0
         # Until then, how it answers requests and its stream: "errors", "did-errors", "contrary", "rubbish", …
         self.moods: dict[str, float] = {}
@@ -96,7 +102,7 @@ class Agent:
         self.old: dict[str, Container] = {}
         self._clock, self._rng = clock, rng
         # Told of every request that is carried out, before it changes anything.
-        self.on_request: Callable[[Agent, Input, str, bool], None] = lambda _agent, _step, _task, _dead: None
+        self.on_request: Callable[[Agent, Input, str, Journey], None] = lambda *_told: None
         self.is_to_run: Callable[[str, str], bool] = lambda _task, _agent: False
         self.on_change: Callable[[Agent, Container, str], None] = lambda _agent, _container, _what: None
 
@@ -136,26 +142,22 @@ class Agent:
     def wake(self) -> None:
         """It has been hung; what came meanwhile is dealt with now."""
         waiting, self.waiting = self.waiting, []
-        self.waking = True
         for act in waiting:
             act()
-        self.waking = False
 
     # --- requests ---
 
-    def handle(
-        self, step: Input, task: str, body: bytes, *, of_dead: bool = False, tardy: bool = False
-    ) -> Reply:
-        """Carry out one request; `of_dead`: its sender has died meanwhile; `tardy`: or waits no longer."""
+    def handle(self, step: Input, task: str, body: bytes, journey: Journey) -> Reply:
+        """Carry out one request."""
         if self.in_mood("contrary") and self._rng.random() < 0.5:
             return self._rng.choice(((404, "not found"), (409, "already so")))
         if self.in_mood("errors") and self._rng.random() < 0.8:
             return 500, "no luck"
-        self.on_request(self, step, task, of_dead)
+        self.on_request(self, step, task, journey)
         reply = self._carry_out(step, task, body)
-        if of_dead and step is Input.PUT and reply[0] == 201:
+        if journey.of_dead and step is Input.PUT and reply[0] == 201:
             self.containers[task].late_at = self._clock.now
-        if tardy and step is Input.PUT and reply[0] == 201:
+        if journey.tardy and step is Input.PUT and reply[0] == 201:
             self.containers[task].tardy = True
         if self.in_mood("did-errors") and self._rng.random() < 0.5:
             return 500, "it is done, but I say no"

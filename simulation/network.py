@@ -19,7 +19,7 @@ from config.bounds import LONGEST_RECONNECT_SECONDS
 from scheduling.container import StateEvent
 from scheduling.executor import Request
 from scheduling.lifecycle import Input
-from simulation.agent import Agent
+from simulation.agent import Agent, Journey
 from simulation.stage import Backstage, Stage
 
 # The design assumes that a request that was not answered reaches the agent within this time or never
@@ -272,6 +272,7 @@ class _Exchange:
 
     def __init__(self, senders: RequestSenders, request: Request) -> None:
         self._senders, self._request = senders, request
+        self._asked_at = senders._network.clock.now
         self._over = False
 
     def arrives(self) -> None:
@@ -288,7 +289,8 @@ class _Exchange:
         # For those that are not cut off it is the same as dead.
         cut_off = any(each.cut_off for each in (owner, owner.parent) if each is not None)
         dead = not owner.alive or cut_off
-        status, text = agent.handle(request.step, request.task, request.body, of_dead=dead, tardy=self._over)
+        journey = Journey(asked_at=self._asked_at, of_dead=dead, tardy=self._over)
+        status, text = agent.handle(request.step, request.task, request.body, journey)
         network.trace.note(
             network.clock.now, agent.name, f"{request.step} {request.task}: {status} {text}",
             agent.name, request.task,

@@ -7,11 +7,11 @@ from typing import Any
 
 from actors.messages import Acknowledge, Broadcast, Commands, Mutate, Subscribe
 from scheduling.answer import Answer
-from scheduling.desired import MIGRATION
+from scheduling.desired import AGENT, MIGRATION
 from scheduling.lifecycle import Input
 from scheduling.replica import Key, Replica
 from simulation import invariants
-from simulation.agent import Agent
+from simulation.agent import Agent, Journey
 from simulation.bookkeeping import acknowledged_is_kept
 from simulation.facts import Facts, Violation
 from simulation.judge import SchedulerJudge
@@ -33,6 +33,8 @@ class Watch:
         self._before: Mapping[Key, Any] = {}
         self._newest: dict[str, int] = {}
         self.sightings = Sightings(stage, facts)
+        # When each agent was last declared lost.
+        self._lost_at: dict[str, float] = {}
         # By the serial of a scheduler.
         self._judges: dict[int, SchedulerJudge] = {}
         # By (sender, its serial, target): whether an update is out that was not acknowledged.
@@ -52,17 +54,17 @@ class Watch:
 
     # --- at the agents ---
 
-    def _requested(self, agent: Agent, step: Input, task: str, of_dead: bool) -> None:
+    def _requested(self, agent: Agent, step: Input, task: str, journey: Journey) -> None:
         self.found(invariants.foreign_is_left_alone(self.facts, agent.name, step, task))
-        # What was asked before it hung, and was lost for that, nobody can take back.
-        asked_before = agent.waking and self.facts.is_lost(agent.name)
+        # What was under way to it when it was declared lost nobody can take back: it or the network hung.
+        asked_before = journey.asked_at < self._lost_at.get(agent.name, 0.0)
         # Nor a put and a start of one that is dead.
         there = agent.containers.get(task)
-        asked_before |= of_dead and there is not None and there.late_at is not None
+        asked_before |= journey.of_dead and there is not None and there.late_at is not None
         # A start without a container comes late, and starts nothing.
         if step is Input.START and there is not None and not asked_before:
             self.found(invariants.starts_nowhere_else(self.facts, agent.name, task))
-        if step is Input.STOP and not of_dead:
+        if step is Input.STOP and not journey.of_dead:
             # The last words of a dead state machine may come late and hit a successor: v0 can't tell.
             self.found(invariants.healthy_is_not_stopped(self.facts, agent.name, task))
 
@@ -77,6 +79,7 @@ class Watch:
     # --- at the registry ---
 
     def _committed(self, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]) -> None:
+        self._note_lost(changes)
         self.facts.committed(changes)
         self.sightings.committed(self._durable, changes)
         self.found(invariants.runs_at_most_once(changes))
@@ -87,6 +90,12 @@ class Watch:
         self._durable = dict(self.facts.disk.state)
         for key, value in changes.items():
             self.stage.trace.note(self.stage.clock.now, "registry", f"commits {_said(key, value)}", *key[1:])
+
+    def _note_lost(self, changes: Mapping[Key, Any]) -> None:
+        for key, value in changes.items():
+            is_lost = key[0] == AGENT and value is not None and value.lost_since is not None
+            if is_lost and not self.facts.is_lost(key[1]):
+                self._lost_at[key[1]] = self.stage.clock.now
 
     def _migrations_moved(self, changes: Mapping[Key, Any], answers: dict[str, tuple[str, Answer]]) -> None:
         for key, value in changes.items():
