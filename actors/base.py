@@ -35,6 +35,7 @@ from actors.messages import (
 )
 from config.bounds import EARLY_MESSAGES
 from config.settings import Settings
+from scheduling.actual import SAMPLES
 from scheduling.packing import ActualReader
 from scheduling.replica import Changes, Publisher, Replica
 
@@ -89,7 +90,7 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         self.followed: dict[Topic, Followed] = {
             topic: Followed(topic, kinds) for topic, kinds in self.follows.items()
         }
-        self.publisher = Publisher(epoch=uuid4().hex)
+        self.publisher = Publisher(epoch=uuid4().hex, unhurried=SAMPLES)
         self._addresses: dict[str, Any] = {}
         self._early: list[tuple[Any, Any]] = []
         self.failed = False
@@ -257,3 +258,6 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
             self.publisher.subscribe(late, now)
         for subscriber, update in self.publisher.due(now, self.heartbeat_seconds):
             self.send(self._addresses[str(subscriber)], Broadcast(topic=self.topic, update=update))
+        within = self.publisher.due_within(now)
+        if within is not None:
+            self.wake_within(within)

@@ -13,6 +13,7 @@ from actors.base import HarpoonActor
 from actors.messages import Mutate, Mutated, Topic
 from config.bounds import WRITES_A_BATCH
 from scheduling import placement
+from scheduling.actual import STATE
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
 from scheduling.presence import EndRelease, MarkLost
@@ -30,7 +31,7 @@ class Scheduler(HarpoonActor):
     """One batch of writes is under way at a time, and seen back in the replica before the next decision."""
 
     topic: ClassVar[Topic] = "waiting"
-    follows: ClassVar[dict[Topic, frozenset[str] | None]] = {"desired": None, "actual": None}
+    follows: ClassVar[dict[Topic, frozenset[str] | None]] = {"desired": None, "actual": STATE}
 
     def begin(self) -> None:
         """Load the placement algorithm that the settings name."""

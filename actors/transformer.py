@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from actors.base import HarpoonActor
 from actors.messages import Commands, Topic
+from scheduling.actual import STATE
 from scheduling.replica import Changes
 from scheduling.transformer import Transformer as Rule
 
@@ -14,7 +15,7 @@ from scheduling.transformer import Transformer as Rule
 class Transformer(HarpoonActor):
     """A thin shell around `scheduling.transformer`."""
 
-    follows: ClassVar[dict[Topic, frozenset[str] | None]] = {"desired": None, "actual": None}
+    follows: ClassVar[dict[Topic, frozenset[str] | None]] = {"desired": None, "actual": STATE}
 
     def begin(self) -> None:
         """Start without any knowledge; the snapshots bring it."""

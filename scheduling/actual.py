@@ -18,6 +18,9 @@ from scheduling.replica import Changes, Key, Replica, Update
 from scheduling.roster import NurseryStatus
 
 AGENT, CONTAINER, METRICS, NURSERY, MEMBER = "agent", "container", "metrics", "nursery", "member"
+# What is no state and in no hurry; and all that is, for those who decide by it.
+SAMPLES = frozenset({METRICS})
+STATE = frozenset({AGENT, CONTAINER, NURSERY, MEMBER})
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):

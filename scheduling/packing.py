@@ -1,4 +1,4 @@
-"""Reports on containers as bytes: encoded once by the state machine, decoded by those who read them.
+"""Reports on containers, and samples, as bytes: encoded once by the state machine, decoded by who reads them.
 
 In between, flocks and the shepherd pass them on by key, and compare them, without a look inside. The config
 in a report is packed by itself: a version has thousands of tasks, and a reader keeps their config once.
@@ -12,13 +12,13 @@ from typing import Any, Literal
 import msgspec
 
 from config.bounds import CONFIGS_UNPACKED
-from scheduling.actual import ActualReplica, ContainerReport
-from scheduling.container import ContainerInstance, ProcessState, TaskHealth
+from scheduling.actual import METRICS, ActualReplica, ContainerReport
+from scheduling.container import ContainerInstance, Metrics, ProcessState, TaskHealth
 from scheduling.desired import Intent
 from scheduling.durations import Duration
 from scheduling.job import ContainerConfig
 from scheduling.lifecycle import Phase
-from scheduling.replica import Changes, Update
+from scheduling.replica import Changes, Key, Update
 
 
 class _Instance(msgspec.Struct, frozen=True, array_like=True):
@@ -63,6 +63,7 @@ for _shape, _packed in ((ContainerInstance, _Instance), (ContainerReport, _Repor
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_pack_duration)
 _REPORTS = msgspec.msgpack.Decoder(_Report)
+_SAMPLES = msgspec.msgpack.Decoder(dict[str, Metrics])
 _CONFIGS = msgspec.msgpack.Decoder(ContainerConfig, dec_hook=_unpack_duration)
 
 
@@ -129,18 +130,27 @@ def _config(data: bytes) -> ContainerConfig:
 
 
 def packed(changes: Changes) -> Changes:
-    """The same changes with the reports as bytes."""
-    return {
-        key: pack(value) if isinstance(value, ContainerReport) else value for key, value in changes.items()
-    }
+    """The same changes with the reports and samples as bytes."""
+    return {key: _pack_value(key, value) for key, value in changes.items()}
+
+
+def _pack_value(key: Key, value: Any) -> Any:
+    if isinstance(value, ContainerReport):
+        return pack(value)
+    return _ENCODER.encode(value) if key[0] == METRICS and value is not None else value
+
+
+def unpack_value(key: Key, value: Any) -> Any:
+    """What `packed` has made bytes, as it was."""
+    if not isinstance(value, bytes):
+        return value
+    return _SAMPLES.decode(value) if key[0] == METRICS else unpack(value)
 
 
 class ActualReader(ActualReplica):
     """A replica of the actual state for those who read what is in it."""
 
     def receive(self, update: Update) -> Changes | None:
-        """As `ActualReplica.receive`, with the reports unpacked."""
-        changes = {
-            key: unpack(value) if isinstance(value, bytes) else value for key, value in update.changes.items()
-        }
+        """As `ActualReplica.receive`, with the reports and samples unpacked."""
+        changes = {key: unpack_value(key, value) for key, value in update.changes.items()}
         return super().receive(msgspec.structs.replace(update, changes=changes))

@@ -22,7 +22,8 @@ Key = tuple[str, ...]
 # A value of None says that the key is gone.
 Changes = dict[Key, Any]
 
-# Long: a busy subscriber must not be dropped, since the snapshot that it then asks for makes all busier.
+# So long a subscriber is not bothered with what is in no hurry alone; it goes along with whatever else goes.
+UNHURRIED_SECONDS = 2.0
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,8 @@ class _Follower(msgspec.Struct):
 
     kinds: frozenset[str] | None
     owed: Changes
+    # Whether anything of what it is owed is in a hurry.
+    pressing: bool
     snapshot: bool
     acknowledged: int
     in_flight: int | None
@@ -54,10 +57,14 @@ class _Follower(msgspec.Struct):
 
 
 class Publisher:
-    """The sending side: holds the state and each subscriber's bookkeeping. Times are seconds, given."""
+    """The sending side: holds the state and each subscriber's bookkeeping. Times are seconds, given.
 
-    def __init__(self, epoch: str) -> None:
+    `unhurried`: the kinds of keys that may wait for others to go along with (`UNHURRIED_SECONDS`).
+    """
+
+    def __init__(self, epoch: str, unhurried: frozenset[str] = frozenset()) -> None:
         self.epoch = epoch
+        self.unhurried = unhurried
         self.version = 0
         self.state: dict[Key, Any] = {}
         self._followers: dict[Hashable, _Follower] = {}
@@ -84,12 +91,14 @@ class Publisher:
                 self.state[key] = value
         for follower in self._followers.values():
             if not follower.snapshot:
-                follower.owed.update({key: value for key, value in real.items() if follower.wants(key)})
+                news = {key: value for key, value in real.items() if follower.wants(key)}
+                follower.owed.update(news)
+                follower.pressing = follower.pressing or any(key[0] not in self.unhurried for key in news)
         return real
 
     def subscribe(self, subscriber: Hashable, now: float, kinds: frozenset[str] | None = None) -> None:
         """Start (again) with a snapshot of the given kinds of keys, of all without."""
-        self._followers[subscriber] = _Follower(kinds, {}, True, 0, None, now)
+        self._followers[subscriber] = _Follower(kinds, {}, False, True, 0, None, now)
 
     def unsubscribe(self, subscriber: Hashable) -> None:
         """Forget a subscriber; unknown ones are fine."""
@@ -108,10 +117,20 @@ class Publisher:
             if follower.in_flight is not None:
                 continue
             silent = heartbeat_seconds is not None and now - follower.at >= heartbeat_seconds
-            if follower.snapshot or follower.owed or silent:
+            rested = now - follower.at >= UNHURRIED_SECONDS
+            if follower.snapshot or follower.pressing or (follower.owed and rested) or silent:
                 updates.append((subscriber, self._next_update(follower)))
                 follower.in_flight, follower.at = self.version, now
         return updates
+
+    def due_within(self, now: float) -> float | None:
+        """In how many seconds `due` returns what is in no hurry; None: there is no such thing."""
+        waiting = [
+            follower.at + UNHURRIED_SECONDS - now
+            for follower in self._followers.values()
+            if follower.owed and not follower.pressing and follower.in_flight is None
+        ]
+        return max(min(waiting), 0.0) if waiting else None
 
     def expire(self, now: float, patience_seconds: float = ACKNOWLEDGE_SECONDS) -> list[Hashable]:
         """Drop those who have not acknowledged in time; they must subscribe again."""
@@ -131,7 +150,7 @@ class Publisher:
             since = 0
         else:
             changes = follower.owed
-        follower.owed, follower.snapshot = {}, False
+        follower.owed, follower.pressing, follower.snapshot = {}, False, False
         return Update(
             epoch=self.epoch,
             since=since,

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 from scheduling.actual import AGENT as ACTUAL_AGENT
-from scheduling.actual import CONTAINER, AgentStatus, ContainerReport
+from scheduling.actual import CONTAINER, AgentStatus
 from scheduling.container import RUNNING
 from scheduling.desired import AGENT, PLACEMENT, Agent, Placement
 from scheduling.job import ContainerConfig, task_prefix
 from scheduling.lifecycle import Input
-from scheduling.packing import ActualReader, unpack
+from scheduling.packing import ActualReader, unpack_value
 from scheduling.replica import Key, Replica
 from scheduling.room import CPU_TOLERANCE, need_of
 from simulation.facts import Facts, Violation
@@ -143,9 +143,9 @@ def _taken(facts: Facts, name: str) -> dict[str, ContainerConfig]:
 
 
 @lru_cache(4096)
-def _unpack(data: bytes) -> ContainerReport:
+def _unpack(kind: str, data: bytes) -> Any:
     """The same report is compared again and again."""
-    return unpack(data)
+    return unpack_value((kind,), data)
 
 
 def replica_is_true(
@@ -159,7 +159,9 @@ def replica_is_true(
     if kinds is not None:
         state = {key: value for key, value in state.items() if key[0] in kinds}
     if isinstance(replica, ActualReader):
-        state = {key: _unpack(value) if isinstance(value, bytes) else value for key, value in state.items()}
+        state = {
+            key: _unpack(key[0], value) if isinstance(value, bytes) else value for key, value in state.items()
+        }
     if state == replica.state:
         return None
     for key in {**state, **replica.state}:

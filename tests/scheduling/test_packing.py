@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rules_made import job_config, report, status
 
-from scheduling.actual import AGENT, CONTAINER, ContainerReport
-from scheduling.container import ContainerInstance, ExitStatus, ProcessState, TaskHealth
+from scheduling.actual import AGENT, CONTAINER, METRICS, ContainerReport
+from scheduling.container import ContainerInstance, ExitStatus, Metrics, ProcessState, TaskHealth
 from scheduling.durations import Duration
 from scheduling.job import ContainerConfig, Grace
 from scheduling.lifecycle import Phase
@@ -85,3 +85,17 @@ def test_a_reader_sees_reports_and_everything_else_as_it_was() -> None:
     ((_, update),) = publisher.due(1.0)
     assert reader.receive(update) == {(CONTAINER, "a", "web-0"): None}
     assert reader.state == {(AGENT, "a"): status("a")}
+
+
+def test_samples_are_bytes_on_their_way_too() -> None:
+    publisher, reader = Publisher("one"), ActualReader()
+    publisher.subscribe("reader", 0.0)
+    samples = {"web-0": Metrics(cpu_time=1, memory_usage=2, memory_limit=3), "web-1": Metrics()}
+    publisher.publish(packed({(METRICS, "a"): samples, (METRICS, "b"): {}}))
+    assert all(isinstance(value, bytes) for value in publisher.state.values())
+    ((_, update),) = publisher.due(0.0)
+    assert reader.receive(update) == {(METRICS, "a"): samples, (METRICS, "b"): {}}
+    publisher.acknowledge("reader", "one", update.version, 1.0)
+    publisher.publish(packed({(METRICS, "a"): None}))
+    ((_, update),) = publisher.due(9.0)
+    assert reader.receive(update) == {(METRICS, "a"): None}

@@ -13,7 +13,7 @@ from config.bounds import ACKNOWLEDGE_SECONDS
 from scheduling.actual import AGENT, CONTAINER, METRICS, ActualReplica
 from scheduling.container import Metrics
 from scheduling.lifecycle import Phase
-from scheduling.replica import Changes, Key, Publisher, Replica, Update
+from scheduling.replica import UNHURRIED_SECONDS, Changes, Key, Publisher, Replica, Update
 
 A, B, C = ("job", "a"), ("job", "b"), ("agent", "c")
 AGENTS = frozenset({"agent"})
@@ -49,6 +49,51 @@ def test_under_a_burst_the_update_grows_and_the_newest_value_wins() -> None:
     publisher.publish({B: None})
     publisher.acknowledge("x", "e", 0, 0.0)
     assert only(publisher).changes == {A: 100, B: None}
+
+
+def sampled() -> Publisher:
+    """One with samples that are in no hurry; its subscriber has acknowledged the snapshot at 10 s."""
+    publisher = Publisher("e", unhurried=frozenset({METRICS}))
+    publisher.publish({A: 1})
+    publisher.subscribe("x", 9.0)
+    publisher.acknowledge("x", "e", only(publisher, 9.0).version, 10.0)
+    return publisher
+
+
+def test_samples_alone_wait_and_what_they_wait_for_is_known() -> None:
+    publisher = sampled()
+    assert publisher.due_within(10.0) is None, "nothing is owed"
+    publisher.publish({(METRICS, "a"): 1})
+    assert publisher.due(10.0) == []
+    assert publisher.due_within(10.5) == UNHURRIED_SECONDS - 0.5
+    publisher.publish({(METRICS, "a"): 2, (METRICS, "b"): 3})
+    assert publisher.due(11.9) == []
+    assert publisher.due_within(99.0) == 0.0
+    assert only(publisher, 10.0 + UNHURRIED_SECONDS).changes == {(METRICS, "a"): 2, (METRICS, "b"): 3}
+    assert publisher.due_within(13.0) is None, "it is under way"
+
+
+def test_samples_go_along_with_what_is_in_a_hurry_and_with_a_snapshot() -> None:
+    publisher = sampled()
+    publisher.publish({(METRICS, "a"): 1})
+    publisher.publish({B: 2})
+    publisher.publish({(METRICS, "b"): 3})
+    update = only(publisher, 10.0)
+    assert update.changes == {(METRICS, "a"): 1, B: 2, (METRICS, "b"): 3}
+    publisher.acknowledge("x", "e", update.version, 10.1)
+    publisher.publish({(METRICS, "a"): 4})
+    assert publisher.due(10.2) == [], "what was in a hurry has gone"
+    publisher.subscribe("x", 10.3)
+    assert only(publisher, 10.3).snapshot
+
+
+def test_who_has_not_subscribed_to_samples_is_owed_none() -> None:
+    publisher = Publisher("e", unhurried=frozenset({METRICS}))
+    publisher.subscribe("x", 0.0, AGENTS)
+    publisher.acknowledge("x", "e", only(publisher).version, 0.0)
+    publisher.publish({(METRICS, "a"): 1})
+    assert publisher.due(50.0) == []
+    assert publisher.due_within(50.0) is None
 
 
 def test_what_did_not_really_change_is_not_published() -> None:
