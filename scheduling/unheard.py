@@ -21,15 +21,19 @@ def unheard(desired: Desired, changes: Changes, version: int) -> Changes:
 
     Agents that are lost are left out: nobody knows whether they ever answer.
     """
-    copies = tuple(
-        Copy(name, "stop") for name, agent in sorted(desired.agents.items()) if agent.lost_since is None
-    )
     tasks = [
         task
         for prefix in _touched(changes)
         for task in _dropped(desired, changes, prefix)
-        if copies and task not in desired.placements
+        if task not in desired.placements
     ]
+    if not tasks:
+        return {}  # as for nearly every write: nobody needs to look at all agents
+    copies = tuple(
+        Copy(name, "stop") for name, agent in sorted(desired.agents.items()) if agent.lost_since is None
+    )
+    if not copies:
+        return {}
     return {(PLACEMENT, task): Placement(task=task, generation=version, copies=copies) for task in tasks}
 
 
