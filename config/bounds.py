@@ -92,7 +92,7 @@ LONGEST_ROUND_SECONDS = 0.5
 # s: an agent with requests under way is silent → its state machine reports what it has gathered
 LONGEST_ROUND_PAUSE_SECONDS = 0.3
 # state machines: of a flock at a time with commands they have not reported on → the others' commands wait
-BUSY_MACHINES = 8
+BUSY_MACHINES = 4
 # s: pause before a refused request is sent again → the pause grows no further
 LONGEST_RETRY_SECONDS = 30.0
 # lines: lines of its log that are told of a task that failed → the last ones are told
@@ -137,7 +137,7 @@ EARLY_MESSAGES = 1000
 # answers: request ids kept on disk with their answers → the oldest go; such a repeat is done again
 REQUESTS_KEPT = 100_000
 # writes: writes of the scheduler in one commit → the rest follows in the next round
-WRITES_A_BATCH = 5000
+WRITES_A_BATCH = 20_000
 # s: wait for an agent's echo of a command, however slow echoes are → the command is sent again
 LONGEST_ECHO_SECONDS = 60.0
 # s: proofs of absence that nobody needs are kept until it is quiet → they are forgotten while it is not
