@@ -14,6 +14,8 @@ from actors.messages import Mutate, Mutated, Topic
 from config.bounds import WRITES_A_BATCH
 from scheduling import placement
 from scheduling.actual import STATE
+from scheduling.desired import JOB
+from scheduling.gathering import Gathering
 from scheduling.migrating import StepMigration
 from scheduling.migration import Migration
 from scheduling.presence import EndRelease, MarkLost
@@ -42,6 +44,7 @@ class Scheduler(HarpoonActor):
             Random(self.random.random()),  # noqa: S311 - placement, not secrets
             self.settings.lost_after_seconds,
         )
+        self._gathering = Gathering()
         self._queued: list[Write] = []
         self._sent: tuple[Write, ...] = ()
         self._woken = False
@@ -54,6 +57,8 @@ class Scheduler(HarpoonActor):
         """Let the rule see what changed."""
         if topic == "desired":
             self.rule.desired_changed(changes)
+            if any(key[0] == JOB for key in changes):
+                self._gathering.came(time.monotonic())
         else:
             self.rule.actual_changed(changes)
 
@@ -67,8 +72,13 @@ class Scheduler(HarpoonActor):
             self._awaited_epoch, self._awaited_version = desired.epoch, 0
         if self._batch or desired.version < self._awaited_version:
             return
+        left_seconds = self._gathering.left_seconds(self.rule.touched, time.monotonic())
+        if not self._queued and left_seconds:
+            self.wake_within(left_seconds)
+            return
         if not self._queued and (self.rule.has_work or self._woken):
             self._woken = False
+            self._gathering.over()
             decisions = self.rule.decide(time.time())
             changes: Changes = {(WAITING, prefix): why for prefix, why in decisions.waiting.items()}
             changes |= {(STAYING, agent): why for agent, why in decisions.staying.items()}

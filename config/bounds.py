@@ -136,6 +136,8 @@ MOST_TRANSMITS = 500
 EARLY_MESSAGES = 1000
 # answers: request ids kept on disk with their answers → the oldest go; such a repeat is done again
 REQUESTS_KEPT = 100_000
+# s: large jobs wait for others that come with them → those that have come are placed
+LONGEST_GATHERING_SECONDS = 0.3
 # writes: writes of the scheduler in one commit → the rest follows in the next round
 WRITES_A_BATCH = 20_000
 # s: wait for an agent's echo of a command, however slow echoes are → the command is sent again

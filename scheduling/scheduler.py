@@ -93,6 +93,11 @@ class Scheduler:
         """Whether anything was touched since the last decision."""
         return bool(self._dirty) or (self._fit_anew and bool(self._everywhere or self._left_out))
 
+    @property
+    def touched(self) -> int:
+        """How many tasks were touched since the last decision."""
+        return len(self._dirty)
+
     def desired_changed(self, changes: Mapping[Key, Any]) -> None:
         """Take in changes of the desired state."""
         for key in changes:
