@@ -1,8 +1,7 @@
 """Every bound of the programs: what may be as large, as many or as long as how much, and what then happens.
 
 Above each stands `unit: what it bounds → what happens when it is reached`; docs/bounds.md is made of that
-(`make docs`). Pure data that imports nothing, so that every package may import it; a test looks for bounds
-that stand elsewhere. Sizes of the programs that only test and measure (simulation, bench) are theirs.
+(`make docs`). Pure data that imports nothing, so that every package may import it; a test looks for others.
 """
 
 # --- rules ---
