@@ -21,12 +21,12 @@ import psutil
 
 from actors import processes
 from actors.hosts import capabilities
-from actors.launching import LaunchError, Restarts, Signals, find_actor_port
+from actors.launching import LaunchError, Restarts, Signals, hold_actor_port
 from actors.lifeline import become_launcher
 from actors.log import make_logger
 from actors.messages import Begin, Begun
 from actors.processes import Helper
-from actors.system import start_system
+from actors.system import port_of, start_system
 from config.settings import Settings
 
 START_SECONDS = 30.0
@@ -52,6 +52,8 @@ class Launcher:
         self._guest_command = guest_command
         self._log = make_logger("launcher", settings.log_level.upper())
         self._listener: socket.socket | None = None
+        # The actors' port, for as long as we run: it stays ours while the actors are made anew.
+        self._held: socket.socket | None = None
         self._helpers: dict[str, Helper] = {}
         self._supervisor_fd = -1
         self._admin_pid = 0
@@ -95,8 +97,9 @@ class Launcher:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def bind(self) -> None:
-        """Bind the HTTP socket, and find the actors' port. Raises LaunchError."""
-        self.settings = msgspec.structs.replace(self.settings, actor_port=find_actor_port(self.settings))
+        """Bind the HTTP socket, and hold the actors' port. Raises LaunchError."""
+        self._held = hold_actor_port(self.settings)
+        self.settings = msgspec.structs.replace(self.settings, actor_port=port_of(self._held))
         self._bind_http()
 
     def _bind_http(self) -> None:
@@ -240,8 +243,9 @@ class Launcher:
         processes.sweep()
         for helper in self._helpers.values():
             helper.close()
-        if self._listener is not None:
-            self._listener.close()
+        for held in (self._listener, self._held):
+            if held is not None:
+                held.close()
 
 
 def _is_ready(host: str, port: int) -> bool:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Any
 
-from actors.system import free_port
+from actors.system import hold_port
 from config.bounds import LONGEST_START_PAUSE_SECONDS, MOST_STARTS
 from config.settings import Settings
 
@@ -64,11 +64,11 @@ class Restarts:
         return min(LONGEST_START_PAUSE_SECONDS, 0.1 * 2.0 ** len(recent))
 
 
-def find_actor_port(settings: Settings) -> int:
-    """The port of the actor system's admin: the one that is set, or any. Raises LaunchError."""
+def hold_actor_port(settings: Settings) -> socket.socket:
+    """Hold the port of the actor system's admin, which is the one that is set, or any. Raises LaunchError."""
     address, wanted = settings.actor_address, settings.actor_port
     try:
-        return free_port(address, wanted)
+        return hold_port(address, wanted)
     except OSError as error:
         raise LaunchError(
             f"the actors can't listen on {address}:{wanted}: {error.strerror or error}; "

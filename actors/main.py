@@ -18,7 +18,7 @@ from actors.launching import LaunchError
 from actors.member import MemberLauncher
 from actors.secret import REGISTER_TOKEN, load_secret, make_secret
 from actors.store import Store, StoreError
-from actors.system import free_port
+from actors.system import hold_port, port_of
 from actors.transport import secure
 from config.agents_file import OWN_AGENT, read_agents_file
 from config.settings import Settings, SettingsError, load_settings
@@ -92,7 +92,8 @@ def serve(config: Path | None, import_file: Path | None, **flags: Any) -> None:
 def dev(config: Path | None, import_file: Path | None, files: tuple[str, ...], **flags: Any) -> None:
     """Run the scheduler and one local agent; both, and the tasks, end with it."""
     settings = _settings(config, flags)
-    port = free_port("127.0.0.1")
+    held = hold_port("127.0.0.1")  # until we end, so that the agent finds it free when it is made anew, too
+    port = port_of(held)
     data = settings.data_path / "dev-agent"
     settings = msgspec.structs.replace(settings, agents=(*settings.agents, f"{OWN_AGENT}=127.0.0.1:{port}"))
 

@@ -18,11 +18,11 @@ import psutil
 
 from actors import processes
 from actors.hosts import capabilities, own_offer
-from actors.launching import LaunchError, Restarts, Signals, find_actor_port
+from actors.launching import LaunchError, Restarts, Signals, hold_actor_port
 from actors.leader_line import LeaderLine, RefusedError, UnreachableError
 from actors.lifeline import become_launcher
 from actors.log import make_logger
-from actors.system import start_system
+from actors.system import port_of, start_system
 from config.bounds import LONGEST_JOIN_PAUSE_SECONDS
 from config.settings import Settings, split_listen
 from config.trusted_hosts import is_loopback
@@ -40,6 +40,8 @@ class MemberLauncher:
         self._restarts = Restarts()
         self._admin_pid = 0
         self._admin_fd = -1
+        # Our port, for as long as we run: it stays ours while the actors are made anew.
+        self._held: socket.socket | None = None
         # Whether we are one of its members now, and whether we ever were.
         self._taken = False
         self._joined = False
@@ -63,7 +65,8 @@ class MemberLauncher:
         self.settings = msgspec.structs.replace(
             self.settings, leader=f"{leader}:{port}", actor_address=address
         )
-        self.settings = msgspec.structs.replace(self.settings, actor_port=find_actor_port(self.settings))
+        self._held = hold_actor_port(self.settings)
+        self.settings = msgspec.structs.replace(self.settings, actor_port=port_of(self._held))
 
     def run(self, secret: bytes) -> int:
         """Join, say so, watch, end; returns the exit code. Raises LaunchError when the leader refuses us."""
@@ -78,6 +81,8 @@ class MemberLauncher:
             self._kill_actors()
             if self._taken:
                 line.leave()
+            if self._held is not None:
+                self._held.close()
         return 0
 
     def _join(self, line: LeaderLine) -> None:

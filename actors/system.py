@@ -48,13 +48,26 @@ def join_system(admin_port: int) -> Any:
         raise NoActorSystemError(f"the actor system on port {admin_port} does not answer") from error
 
 
-def free_port(address: str, wanted: int = 0) -> int:
-    """This TCP port, or any for 0, if it is free now on this address. Raises OSError."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((address, wanted))
-        port: int = probe.getsockname()[1]
-        return port
+def hold_port(address: str, wanted: int = 0) -> socket.socket:
+    """A socket on this TCP port, or on any for 0, if it is free on this address. Raises OSError.
+
+    It does not listen: a program that is told the port, and says SO_REUSEADDR, can listen there. While the
+    socket is open the kernel gives the port to nobody who asks for any, so that the program finds it free.
+    """
+    held = socket.socket()
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((address, wanted))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def port_of(held: socket.socket) -> int:
+    """Its port."""
+    port: int = held.getsockname()[1]
+    return port
 
 
 # Actors write their own log lines (actors.log); Thespian's logger only gets what Thespian says.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from actors.secret import load_secret, make_secret
-from actors.system import free_port
+from actors.system import hold_port, port_of
 from bench.cycles import Phase, Ways, settle
 from bench.messages import Sent
 from bench.programs import START_SECONDS, Fleet, Program, Scheduler, fleet, serving, wait_for
@@ -154,7 +154,7 @@ class _Convention:
         self._agents_file.write_text("")
         self._secret_file = directory / "secret"
         make_secret(self._secret_file)
-        self._port = free_port(_address(0))
+        self._port = port_of(running.enter_context(hold_port(_address(0))))
         own = ["--actor-port", str(self._port), *self._options(0)]
         self.leader: Scheduler = running.enter_context(
             serving(self._agents_file, 0, directory / LEADER, *own)

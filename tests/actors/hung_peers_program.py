@@ -16,7 +16,7 @@ from typing import Any
 
 from actors import transport
 from actors.lifeline import become_launcher, tie_to_parent
-from actors.system import free_port, start_system
+from actors.system import hold_port, port_of, start_system
 
 HUNG = 25
 ANSWER_SECONDS = 4.0
@@ -31,7 +31,8 @@ def main() -> None:
     transport.secure(b"x" * 32, "127.0.0.1", directory / "thespian.log")
     from hung_peers_actors import Hub
 
-    system: Any = start_system(free_port("127.0.0.1"), {})
+    held = hold_port("127.0.0.1")
+    system: Any = start_system(port_of(held), {})
     hub = system.createActor(Hub)
     pids = system.ask(hub, HUNG, timedelta(seconds=60))
     for pid in pids:

@@ -21,7 +21,7 @@ from system_harness import (
     wait_until,
 )
 
-from actors.system import free_port
+from actors.system import hold_port, port_of
 
 LEADER, MEMBER = "127.0.0.2", "127.0.0.3"
 
@@ -96,10 +96,12 @@ def leading(directory: Path) -> Iterator[Convention]:
     secret = run_to_end(["actors.main", "secret", str(directory / "secret")], directory)
     assert secret.returncode == 0, secret.stderr
     (directory / "agents").write_text("")
-    port = free_port(LEADER)
+    held = hold_port(LEADER)
+    port = port_of(held)
     flags = ["serve", "--data", "data", "--agents-file", "../agents", "--secret-file", "../secret"]
     address = ["--actor-address", LEADER, "--actor-port", str(port)]
     with (
+        held,
         agent(directory / "agent") as host,
         running([*flags, *address], directory / "leader") as scheduler,
     ):

@@ -15,7 +15,7 @@ from netns_fleet import PATIENT, Fleet, fleets_on, scheduler_on
 from netns_harness import Host, network
 from system_harness import Program, Scheduler, command_line, job, leftovers, run_to_end, wait_until
 
-from actors.system import free_port
+from actors.system import hold_port, port_of
 
 AGENTS_A_HOST = 20
 AGENTS = 3 * AGENTS_A_HOST
@@ -84,8 +84,9 @@ def convention(directory: Path) -> Iterator[Convention]:
         made = run_to_end(["actors.main", "secret", str(directory / "secret")], directory)
         assert made.returncode == 0, made.stderr
         with hosts[0].reach():
-            port = free_port(hosts[0].ip)
-        yield Convention(directory, hosts, fleets, port)
+            held = hold_port(hosts[0].ip)
+        with held:
+            yield Convention(directory, hosts, fleets, port_of(held))
 
 
 def links(scheduler: Scheduler) -> Counter[str]:

@@ -16,7 +16,7 @@ import pytest
 from convention_harness import LEADER, MEMBER, leading
 from system_harness import REPOSITORY, Program, leftovers, run_to_end, wait_until
 
-from actors.system import free_port
+from actors.system import hold_port, port_of
 
 LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING member can't reach the leader at ")
 # The program, as of another version.
@@ -134,9 +134,10 @@ def test_something_else_answers(tmp_path: Path, secret: Path) -> None:
 
 
 def test_a_leader_that_is_not_there_yet_is_waited_for(tmp_path: Path, secret: Path) -> None:
-    port = free_port(LEADER)
+    held = hold_port(LEADER)
+    port = port_of(held)
     flags = ["--leader", f"{LEADER}:{port}", "--secret-file", str(secret), "--actor-address", MEMBER]
-    with joining(tmp_path, *flags) as program:
+    with held, joining(tmp_path, *flags) as program:
         wait_until(lambda: "Connection refused; trying again" in program.said, "it says so")
         with socket.create_server((LEADER, port)):  # which answers nothing
             wait_until(lambda: "timed out; trying again" in program.said, "and so")
@@ -179,8 +180,9 @@ def test_the_leader_runs_another_version(tmp_path: Path) -> None:
 
 def test_a_member_is_no_leader(tmp_path: Path) -> None:
     with leading(tmp_path) as convention:
-        port = free_port(MEMBER)
-        with convention.member("--actor-port", str(port)):
+        held = hold_port(MEMBER)
+        port = port_of(held)
+        with held, convention.member("--actor-port", str(port)):
             directory = tmp_path / "lost"
             directory.mkdir()
             flags = ["--leader", f"{MEMBER}:{port}", "--actor-address", "127.0.0.4"]
