@@ -159,9 +159,10 @@ def test_on_a_terminal(scheduler: Scheduler) -> None:
         assert b"vt100" in terminal.screen
         terminal.resize(33, 44)
         terminal.wait_for(b"33 44")
-        terminal.type(b"sleep 1000\n")
-        terminal.wait_for(b"sleep 1000")
-        terminal.type(b"\x03")  # ends sleep, and neither the shell nor harpoonctl
+        # It says so itself, in words that the echo of what is typed has not: only then it can be ended.
+        terminal.type(b"sh -c 'echo be$((0))gun; exec sleep 1000'\n")
+        terminal.wait_for(b"be0gun")
+        terminal.type(b"\x03")  # ends what runs, and neither the shell nor harpoonctl
         terminal.type(b"echo on$((1 + 1))\n")
         terminal.wait_for(b"on2")
         terminal.type(b"exit 7\n")
