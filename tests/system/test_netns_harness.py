@@ -20,7 +20,9 @@ _RUN = """
 import subprocess, sys
 from netns_harness import network
 with network(2) as hosts:
-    task = subprocess.Popen([*hosts[0].within, "sleep", "1000"])
+    command = [*hosts[0].within, "sh", "-c", "echo there; exec sleep 1000"]
+    task = subprocess.Popen(command, stdout=subprocess.PIPE)
+    task.stdout.readline()  # before, it may not be in its namespace yet
     print(hosts[0].name, task.pid, flush=True)
     sys.stdin.read()
 """
