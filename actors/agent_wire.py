@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from actors.agent_link import Mailbox
 from config.bounds import AGENT_READ_BYTES
@@ -28,17 +27,17 @@ Found = Callable[[list[Place], OSError | None], None]
 
 
 class Address:
-    """Where an agent listens. A name is looked up for each connection, by a thread: only that may block."""
+    """Where an agent listens. A name is looked up for each connection, by a thread: only that may block.
+
+    `endpoint`: as `desired.parse_endpoint` returns it, `http://HOST:PORT`.
+    """
 
     def __init__(self, endpoint: str, mailbox: Mailbox) -> None:
-        parts = urlsplit(endpoint)
-        self.host, self.port = parts.hostname or "", parts.port or 80
+        host, _, port = endpoint.removeprefix("http://").rpartition(":")
+        self.host, self.port = host.strip("[]"), int(port)
         self._mailbox = mailbox
         self._waiting: list[Found] = []
-        try:
-            self._numeric = _look_up(self.host, self.port, socket.AI_NUMERICHOST)
-        except OSError:
-            self._numeric = []
+        self._numeric = _numeric(self.host, self.port)
 
     @property
     def header(self) -> str:
@@ -75,7 +74,7 @@ class _LookUp:
 
     def _run(self) -> None:
         try:
-            self._places = _look_up(self._address.host, self._address.port, 0)
+            self._places = _look_up(self._address.host, self._address.port)
         except OSError as error:
             self._error = error
         except UnicodeError as error:
@@ -89,8 +88,18 @@ class _LookUp:
         self._address.found(self._places, self._error)
 
 
-def _look_up(host: str, port: int, flags: int) -> list[Place]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+def _numeric(host: str, port: int) -> list[Place]:
+    """The place, if this is no name; the resolver, which can tell that, too, costs each process 0.2 MB."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except OSError:
+        return []
+    return [(int(family), (host, port))]
+
+
+def _look_up(host: str, port: int) -> list[Place]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(int(family), (str(where[0]), int(where[1]))) for family, _, _, _, where in found]
 
 

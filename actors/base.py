@@ -14,7 +14,6 @@ import random
 import time
 from datetime import timedelta
 from typing import Any, ClassVar
-from uuid import uuid4
 
 from thespian.actors import ActorExitRequest, ActorTypeDispatcher, WakeupMessage
 
@@ -83,19 +82,24 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
         self.name = type(self).__name__.lower()
-        self.log: logging.Logger = make_logger(self.name)
         self.random = random.Random()  # noqa: S311 - jitter and placement, not secrets
         self.settings: Settings | None = None
         self.peers: dict[str, Any] = {}
         self.followed: dict[Topic, Followed] = {
             topic: Followed(topic, kinds) for topic, kinds in self.follows.items()
         }
-        self.publisher = Publisher(epoch=uuid4().hex, unhurried=SAMPLES)
+        self.publisher = Publisher(epoch=os.urandom(16).hex(), unhurried=SAMPLES)
         self._addresses: dict[str, Any] = {}
         self._early: list[tuple[Any, Any]] = []
         self.failed = False
         self._wake_generation = 0
         self._wake_at: float | None = None
+
+    @property
+    def log(self) -> logging.Logger:
+        """Made when there is something to write: most actors of a fleet never have."""
+        level = self.settings.log_level if self.settings is not None else "info"
+        return make_logger(self.name, level.upper())
 
     # --- hooks ---
 
@@ -156,7 +160,6 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
         first = self.settings is None
         self.name, self.settings, self.peers = message.name, message.settings, message.peers
         if first:
-            self.log = make_logger(message.name, message.settings.log_level.upper())
             try:
                 self.begin()
             except CannotStartError as error:

@@ -16,6 +16,7 @@ LAUNCHER_VARIABLE = "HARPOON_LAUNCHER_PID"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ADOPTION_SECONDS = 5.0
+_launcher: int | None = None
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,12 +44,16 @@ def tie_to_launcher() -> None:
 
 def become_launcher() -> None:
     """Adopt every orphan among the descendants, and let them know whose they are."""
+    global _launcher  # noqa: PLW0603 - of this process and its forks, as the environment is of its programs
+    _launcher = os.getpid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
 
 
 def launcher_pid() -> int | None:
     """The launcher's pid, where there is one."""
+    if _launcher is not None:
+        return _launcher
     text = os.environ.get(LAUNCHER_VARIABLE, "")
     return int(text) if text.isdigit() else None
 

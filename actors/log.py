@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """To what is standard error when a line is written, as `logging.lastResort` does."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(logging.Formatter(_FORMAT))
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base class has an attribute
+        return sys.stderr
+
+
+# One for all loggers, made before actors are forked: what an actor need not make it shares.
+_STDERR = _Stderr()
+
+
 def make_logger(name: str, level: str = "INFO") -> logging.Logger:
     """A logger that writes lines like `2026-11-23 11:12:27,580 WARNING registry the disk is full`."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT))
     logger = logging.Logger(name, level)
-    logger.addHandler(handler)
+    logger.addHandler(_STDERR)
     return logger

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from thespian.actors import ActorExitRequest
@@ -71,7 +71,7 @@ class Nursery:
         address = self._parent.createActor(kind or self._kind, required)
         child = self.children.setdefault(name, Child(address, time.monotonic()))
         child.address, child.made_at, child.heard = address, time.monotonic(), False
-        child.epoch = uuid4().hex
+        child.epoch = os.urandom(16).hex()
         self._names = {known: other for known, other in self._names.items() if other != name}
         self._parent.wake_within(FIRST_WORD_SECONDS + 1.0)
         return address

@@ -13,7 +13,6 @@ from actors.agent_requests import RequestSenders
 from actors.agent_stream import EventStream
 from actors.base import HarpoonActor
 from actors.hosts import boot_seconds
-from actors.log import make_logger
 from actors.messages import Acknowledge, Commands, Follow, LeaseRequest, Topic
 from config.bounds import LONGEST_ROUND_SECONDS, REQUESTS_IN_FLIGHT
 from scheduling.actual import AGENT, METRICS, AgentStatus
@@ -57,7 +56,6 @@ class StateMachine(HarpoonActor):
         self.settings, self.flock = message.settings, sender
         self.publisher.epoch = message.epoch
         self.name = f"state_machine {agent}"
-        self.log = make_logger(self.name, message.settings.log_level.upper())
         self.mailbox = Mailbox()
         self.executor = Executor(agent, self.random)
         self.status = AgentStatus(

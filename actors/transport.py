@@ -97,6 +97,7 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     from thespian.system import multiprocCommon, multiprocTCPBase  # noqa: PLC0415 - the environment comes first
     from thespian.system.transport import IPBase, TCPTransport, streamBuffer  # noqa: PLC0415
 
+    from actors.child_start import start_lean  # noqa: PLC0415
     from actors.quick_transport import QuickTransport  # noqa: PLC0415
 
     signed = SignedPickle(secret)
@@ -110,6 +111,7 @@ def secure(secret: bytes, address: str, log_file: Path) -> None:
     # Thespian takes all addresses of a host, loopback too, for one and the same. Ours is one address, and two
     # hosts of a convention may each have a 127.0.0.1.
     IPBase.thisSystem._myAddresses = {address}
+    start_lean(address)
     _tie_thespians_processes(multiprocCommon, TCPTransport.TCPTransport)
 
 
@@ -179,12 +181,19 @@ def _tie_thespians_processes(multiproc_common: Any, transport: Any) -> None:
     class TiedAdmin(multiproc_common.MultiProcAdmin):  # type: ignore[misc]  # Thespian has no types
         def __init__(self, *arguments: Any) -> None:
             tie_to_launcher()
+            _read_nothing()
             transport.new_socket = _impatient(transport.new_socket)
             super().__init__(*arguments)
 
     def start_tied_logger(*arguments: Any) -> None:
         tie_to_parent()
         start_logger(*arguments)
+
+    def _read_nothing() -> None:
+        """Have nothing on standard input, which all actors inherit: it is the user's."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
 
     TiedAdmin.__name__ = "MultiProcAdmin"  # what the process list shows
     multiproc_common.MultiProcAdmin = TiedAdmin

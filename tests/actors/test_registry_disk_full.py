@@ -36,11 +36,12 @@ class Alone(Registry):
 
     name = "registry"
 
+    log = make_logger("registry", "CRITICAL")
+
     def __init__(self, directory: Path) -> None:
         self.store: FillingStore = FillingStore(directory)
         self.desired = Desired()
         self.publisher = Publisher(epoch="x")
-        self.log = make_logger("registry", "CRITICAL")
         self.peers = {"supervisor": "supervisor"}
         self.sent: list[Any] = []
 
