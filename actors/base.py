@@ -7,7 +7,6 @@ supervisor makes it anew, and it catches up by snapshot.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import random
@@ -32,6 +31,7 @@ from actors.messages import (
     Wire,
     Wired,
 )
+from actors.sharing import keep_inherited
 from config.bounds import EARLY_MESSAGES
 from config.settings import Settings
 from scheduling.actual import SAMPLES
@@ -43,8 +43,6 @@ SAME_MOMENT_SECONDS = 0.001
 # A broadcaster silent for this long has lost us, or we its messages.
 SILENCE_SECONDS = 10.0
 _BUG_EXIT = 70
-# A collection per 700 new objects, Python's default, costs 5% where thousands of reports come in.
-GARBAGE_THRESHOLD = 20_000
 # What can't be handled before the actor is wired; senders repeat what is not kept.
 NEEDS_WIRING = (Mutate, Mutated, Commands, Broadcast)
 
@@ -78,9 +76,7 @@ class HarpoonActor(ActorTypeDispatcher):  # type: ignore[misc]  # Thespian has n
     def __init__(self) -> None:
         super().__init__()
         tie_to_parent()
-        # What was inherited from the parent is never garbage: left alone, its pages stay shared.
-        gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
+        keep_inherited()
         self.name = type(self).__name__.lower()
         self.random = random.Random()  # noqa: S311 - jitter and placement, not secrets
         self.settings: Settings | None = None

@@ -13,6 +13,7 @@ from actors.base import HarpoonActor
 from actors.hosts import boot_seconds, is_remote, meets
 from actors.messages import Broadcast, Commands, Follow, LeaseGrant, LeaseRequest, Topic
 from actors.nursery import FIRST_WORD_SECONDS, Nursery
+from actors.sharing import forget_lookups
 from actors.state_machine import StateMachine
 from config.bounds import MACHINES_STARTING
 from scheduling.actual import AGENT, CONTAINER, NURSERY, ActualReplica, AgentStatus
@@ -61,6 +62,7 @@ class Flock(HarpoonActor):
     def receiveMsg_Follow(self, message: Follow, sender: Any) -> None:
         """From the shepherd: these agents, and no others, are ours."""
         if self.settings is None:
+            forget_lookups()
             self.settings, self.shepherd = message.settings, sender
             self.publisher.epoch = message.epoch
             self._followed_at = boot_seconds()

@@ -6,6 +6,8 @@ import socket
 from datetime import timedelta
 from typing import Any
 
+from actors.sharing import forget_lookups
+
 ADMIN_START_SECONDS = 30.0
 
 
@@ -27,6 +29,7 @@ def start_system(admin_port: int, capabilities: dict[str, Any], leader: str = ""
     told = {"Admin Port": admin_port, **capabilities}
     if leader:
         told[CONV_ADDR_IPV4_CAPABILITY] = leader
+    forget_lookups()
     return ActorSystem("multiprocTCPBase", told, logDefs=QUIET, transientUnique=True)
 
 

@@ -70,7 +70,7 @@ class Outside:
             "time": self.clock,
             "uuid4": lambda: SimpleNamespace(hex=f"{self.rng.getrandbits(64):016x}"),
             "random": SimpleNamespace(Random=lambda: Random(self.rng.random())),
-            "os": SimpleNamespace(getpid=lambda: 1, _exit=self._exit),
+            "os": SimpleNamespace(getpid=lambda: 1, _exit=self._exit, urandom=self._urandom),
             "tie_to_parent": lambda *_: None,
             "make_logger": lambda name, *_: QuietLog(self.stage, name),
             "Store": self.make_store,
@@ -82,6 +82,9 @@ class Outside:
             "has_members": lambda _settings: self.remote,
             "own_offer": lambda _settings: ("simulated:0", LEADERS_OFFER),
         }
+
+    def _urandom(self, size: int) -> bytes:
+        return self.rng.getrandbits(64).to_bytes(size, "big")
 
     def _exit(self, code: int) -> None:
         error = sys.exc_info()[1]

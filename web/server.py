@@ -5,7 +5,6 @@ Started by the launcher as `python -m web.server`, with the socket inherited; it
 
 from __future__ import annotations
 
-import gc
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from actors.lifeline import launcher_pid, tie_to_parent
 from actors.secret import REGISTER_TOKEN, load_secret
+from actors.sharing import keep_inherited
 from actors.transport import secure
 from config.bounds import EXEC_MESSAGE_BYTES
 from config.trusted_hosts import is_loopback
@@ -47,7 +47,6 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Any:
         """Called in each worker, after the fork: the link to the actors must not be made before."""
-        from actors.base import GARBAGE_THRESHOLD  # noqa: PLC0415 - after `secure`, as what follows
         from web.app import create_app  # noqa: PLC0415 - after `secure`, and only in the worker
         from web.link import ActorCluster  # noqa: PLC0415 - as above
 
@@ -65,8 +64,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         )
         app.add_middleware(_Lifespan(cluster))
         # What is there now stays, and so does most of what comes: the replica.
-        gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
+        keep_inherited()
         return app
 
 
