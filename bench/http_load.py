@@ -12,6 +12,7 @@ import msgspec
 
 from bench import jobs
 from bench.load import Load, drive, request_bytes
+from bench.page_age import PageAge, measure_page_age
 from bench.running import Cluster, churn, cluster
 from bench.usage import TreeUsage
 from bench.watchers import Watchers
@@ -21,6 +22,7 @@ _DEATHS_A_SECOND = CHANGES_A_SECOND / 2
 _CONNECTIONS = 8
 _POSTERS = 32
 _MARKERS = 5
+_AGED_PAGES = 20
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,7 @@ class HttpResult(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     rates: list[Rate]
     watchers: WatchersResult | None
+    page_age: PageAge | None = None
 
     def lines(self) -> list[str]:
         """As a table."""
@@ -64,6 +67,8 @@ class HttpResult(msgspec.Struct, frozen=True, kw_only=True):
             f"| {rate.slowest_ms:.0f} ms |"
             for rate in self.rates
         ]
+        if self.page_age is not None:
+            lines += ["", self.page_age.line()]
         if self.watchers is not None:
             seen = self.watchers
             lines += [
@@ -104,8 +109,9 @@ def measure_http(
         get("GET /api/v0/proxy, 304", "/api/v0/proxy", 304, etag)
         with churn(running.fleet, _DEATHS_A_SECOND):
             get(f"GET /api/v0/proxy, {CHANGES_A_SECOND:g} changes/s", "/api/v0/proxy")
+            age = measure_page_age(running, _CONNECTIONS, _AGED_PAGES if watchers else 1)
         seen = _watch(running, watchers) if watchers else None
-    return HttpResult(agents=agents, tasks=tasks, rates=rates, watchers=seen)
+    return HttpResult(agents=agents, tasks=tasks, rates=rates, watchers=seen, page_age=age)
 
 
 def _rate(
