@@ -52,7 +52,7 @@ def measure_page_age(running: Cluster, connections: int, samples: int) -> PageAg
         found = [_age(running, reader, number * len(running.tasks) // samples) for number in range(samples)]
     finally:
         reader.close()
-        load.terminate()
+        load.kill()
         load.join()
     ages = [age for age in found if age is not None]
     return PageAge(
